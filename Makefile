@@ -1,0 +1,31 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need in .venv first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Tests of one file stay in one process: they share ports, ptys and processes.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+
+.PHONY: demo test check lint set-up clean
+set-up: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[hotplug,bench,test]'
+	touch $@
+
+demo: set-up
+	$(BIN)/hwsim demo
+
+test: set-up lint
+	$(PYTEST)
+
+check: set-up lint
+	$(PYTEST) -m 'not slow'
+
+lint: set-up
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo *.egg-info

@@ -1,0 +1,1 @@
+"""Card reader, PIN pad and printer over byte ports."""

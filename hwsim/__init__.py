@@ -1,0 +1,1 @@
+"""Simulated host and devices for the bench, written from the public protocols."""

@@ -1,0 +1,1 @@
+"""Bytes to facts and back: pure code, without input, output, clock, randomness or logging."""

@@ -1,0 +1,1 @@
+"""Host dialects as data, one TOML file each."""
