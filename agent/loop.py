@@ -1,0 +1,534 @@
+"""Waits, decides, stores, acts, re-arms: the one loop, without sockets and without threads.
+
+Rules not to break:
+1. `_store` is the only caller of the journal's write, and nothing leaves before it returned.
+2. A lane carries one exchange at a time (a terminal's conversation with its host).
+3. `Clock` is the only reader of a clock.
+4. After a failed write nothing is decided any more: the error goes up and ends the process.
+
+The daemon drives it with sockets and asyncio; the simulation drives the same code with a
+simulated disk, wire and clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from protocol.matching import Match, match_reply
+from protocol.requests import RequestFacts, build_request
+from protocol.reversal import Learnt, freeze, identity_of
+
+from agent import outcomes
+from agent.engine import decide
+from agent.events import (
+    Alarm,
+    Answered,
+    Begin,
+    Effect,
+    Event,
+    HostChosen,
+    Lost,
+    Noticed,
+    Now,
+    Refuse,
+    Restart,
+    Resume,
+    SendRequest,
+    SendReversal,
+    Slip,
+    Unsent,
+    Wake,
+)
+from agent.journal import Entry, Stored
+from agent.policy import Policy
+from agent.records import OWED, State, Transaction, dump, load
+from protocol.errors import AgentError, MessageError
+from protocol.iso8583 import Message
+from protocol.masking import mask_pan
+
+STAN_MAX = 999_999  # DE 11 is n 6 (ISO 8583); 000000 is not used.
+FINISHED_KEPT = 2_000  # Finished items kept in memory so that late answers find them. Assumed.
+UNMATCHED_KEPT = 20  # Strays of no known item that the status shows. Assumed.
+
+
+class RefusedError(AgentError):
+    """A command or a new sale cannot be granted; nothing was sent and nothing changed."""
+
+    code = "E-REFUSED"
+
+    def __init__(self, code: str, text: str, hint: str = "") -> None:
+        super().__init__(text, hint)
+        self.code = code
+
+
+class Clock:
+    """The only reader of a clock."""
+
+    def now(self) -> Now:
+        """Monotonic seconds for waits, wall time for show."""
+        return Now(time.monotonic(), datetime.now(UTC))
+
+
+class Wire(Protocol):
+    """Carries exchanges, at most one a lane at a time; each ends in exactly one outcome."""
+
+    def exchange(self, exchange: outcomes.Exchange) -> None:
+        """Start it. The outcome comes later, never from within this call."""
+
+
+class Store(Protocol):
+    """What the loop needs of the journal."""
+
+    def append(self, entries: Sequence[Entry], counters: Mapping[str, int] = ...) -> int: ...
+    def admit(self) -> None: ...
+    def pending(self) -> list[Stored]: ...
+    def recent(self, limit: int) -> list[Stored]: ...
+    def find(self, lane: str, reference: str) -> Stored | None: ...
+    def get(self, txn_id: str) -> Stored | None: ...
+    def counters(self) -> dict[str, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whether a new sale may start while reversals are owed: all limits must hold."""
+
+    count: int | None = None
+    amount_minor: int | None = None
+    age_s: float | None = None
+
+    def objection(self, owed: int, amount_minor: int, oldest_s: float) -> str:
+        """Why not; "" if it may."""
+        if self.count is not None and owed > self.count:
+            return f"{owed} reversals are owed, {self.count} allowed"
+        if self.amount_minor is not None and amount_minor > self.amount_minor:
+            return f"reversals of {amount_minor} minor units are owed, {self.amount_minor} allowed"
+        if self.age_s is not None and oldest_s > self.age_s:
+            return f"the oldest reversal is {oldest_s:.0f} s old, {self.age_s:.0f} s allowed"
+        return ""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One terminal's conversation with its host: its rules, and what is under way."""
+
+    name: str
+    policy: Policy
+    merchant_id: str
+    batch: str
+    currency: str
+    acquirer: str = ""
+    gate: Gate = field(default_factory=Gate)
+    may_change_host: bool = False
+    several_hosts: bool = False
+    busy: outcomes.Exchange | None = None
+    purpose: str = ""
+    requests: dict[str, Message] = field(default_factory=dict)
+    due: list[tuple[float, str]] = field(default_factory=list)
+    stans: set[str] = field(default_factory=set)
+
+    @property
+    def terminal_id(self) -> str:
+        """DE 41."""
+        return self.policy.terminal_id
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Order:
+    """A sale to begin: the application's reference and what goes into the request."""
+
+    reference: str
+    kind: str
+    amount_minor: int
+    facts: Mapping[str, str]
+    original: Mapping[str, str] = field(default_factory=dict)
+    driver: str = "agent"
+    confirm: str = "by-application"
+
+
+class Loop:
+    """All transactions of all lanes."""
+
+    def __init__(
+        self,
+        journal: Store,
+        lanes: Iterable[Lane],
+        wire: Wire,
+        clock: Clock,
+        on_change: Callable[[Transaction], None] = lambda _: None,
+        on_effect: Callable[[Transaction, Alarm | Slip], None] = lambda *_: None,
+    ) -> None:
+        self._journal = journal
+        self.lanes = {lane.name: lane for lane in lanes}
+        self._wire = wire
+        self._clock = clock
+        self._on_change = on_change
+        self._on_effect = on_effect
+        self._live: dict[str, Transaction] = {}
+        self._finished: OrderedDict[str, Transaction] = OrderedDict()
+        self._by_stan: dict[tuple[str, str], str] = {}
+        self._exchanges = 0
+        self._counters: dict[str, int] = {}
+        self._begun_mono: dict[str, float] = {}
+        self.unmatched: list[tuple[str, str, str]] = []
+        self.strays: Counter[str] = Counter()
+
+    # --- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take up everything that is pending; what is owed is tried at once."""
+        self._counters = self._journal.counters()
+        for stored in reversed(self._journal.recent(FINISHED_KEPT)):
+            self._remember(_loaded(stored))
+        for stored in self._journal.pending():
+            self._remember(_loaded(stored))
+        for txn_id, txn in list(self._live.items()):
+            if txn.lane in self.lanes:
+                self.handle(txn_id, Restart())
+
+    def pending(self) -> list[Transaction]:
+        """Everything that the agent or a person still owes, oldest first."""
+        return list(self._live.values())
+
+    def orphaned_lanes(self) -> set[str]:
+        """Lanes that have pending items and are not configured any more."""
+        return {txn.lane for txn in self._live.values()} - set(self.lanes)
+
+    def get(self, txn_id: str) -> Transaction | None:
+        """One transaction by its id, however old."""
+        txn = self._live.get(txn_id) or self._finished.get(txn_id)
+        if txn is not None:
+            return txn
+        stored = self._journal.get(txn_id)
+        return _loaded(stored) if stored else None
+
+    def find(self, lane: str, reference: str) -> Transaction | None:
+        """One transaction by the application's own reference."""
+        stored = self._journal.find(lane, reference)
+        if stored is None:
+            return None
+        return self.get(stored.entry.txn_id)
+
+    # --- a new sale ----------------------------------------------------------------------------
+
+    def begin(self, lane_name: str, order: Order) -> Transaction:
+        """Record the intent durably, then let the request leave.
+
+        Raises: RefusedError and the journal's refusals, before anything was stored or sent.
+        """
+        lane = self.lane(lane_name)
+        self._admit(lane, order)
+        now = self._clock.now()
+        counters = {f"stan:{lane.name}": self._next_stan(lane), f"txn:{lane.name}": self._count(lane)}
+        stan = f"{counters[f'stan:{lane.name}']:06d}"
+        request = build_request(lane.policy.profile, self._request_facts(lane, order, stan, now))
+        txn = self._new(lane, order, request, f"{lane.name}-{counters[f'txn:{lane.name}']}", stan, now)
+        lane.requests[txn.id] = request
+        return self._apply(txn, Begin(), now, counters)
+
+    def objection(self, lane: Lane) -> str:
+        """Why no new sale may start now because of what is owed; "" if it may."""
+        owed = [txn for txn in self._live.values() if txn.lane == lane.name and txn.state in OWED]
+        if not owed:
+            return ""
+        oldest_s = self._clock.now().mono - min(self._begun_mono[txn.id] for txn in owed)
+        return lane.gate.objection(len(owed), sum(txn.amount_minor for txn in owed), oldest_s)
+
+    def lane(self, name: str) -> Lane:
+        """A lane by its name. Raises: RefusedError."""
+        try:
+            return self.lanes[name]
+        except KeyError:
+            known = ", ".join(sorted(self.lanes)) or "none"
+            raise RefusedError("A-NO-LANE", f"there is no lane {name!r}", f"configured lanes: {known}") from None
+
+    def _admit(self, lane: Lane, order: Order) -> None:
+        if self._journal.find(lane.name, order.reference) is not None:
+            text = f"the reference {order.reference!r} was used before"
+            raise RefusedError("A-REFERENCE-USED", text, "ask transaction.status, or use a new reference")
+        if lane.busy is not None and order.driver != "application":
+            raise RefusedError("A-LANE-BUSY", f"lane {lane.name} is in an exchange", "try again when it has ended")
+        objection = self.objection(lane)
+        if objection:
+            raise RefusedError("A-PENDING", objection, "see reversalctl list; reversals are being sent")
+        self._journal.admit()
+
+    def _new(self, lane: Lane, order: Order, request: Message, txn_id: str, stan: str, now: Now) -> Transaction:
+        profile = lane.policy.profile
+        kind = profile.kinds[order.kind]
+        reversible = kind.on_unknown == "reverse"
+        return Transaction(
+            id=txn_id,
+            lane=lane.name,
+            reference=order.reference,
+            kind=order.kind,
+            amount_minor=order.amount_minor,
+            currency=lane.currency,
+            stan=stan,
+            batch=lane.batch,
+            terminal_id=lane.terminal_id,
+            merchant_id=lane.merchant_id,
+            profile=profile.name,
+            masked_pan=mask_pan(order.facts.get("pan") or order.facts.get("track2", "").split("=")[0]),
+            begun_at_utc=now.at_utc,
+            on_unknown=kind.on_unknown,
+            confirm=order.confirm,  # type: ignore[arg-type]
+            driver=order.driver,  # type: ignore[arg-type]
+            request_identity=identity_of(request),
+            frozen=freeze(request, profile, "timeout") if reversible else None,
+        )
+
+    def _request_facts(self, lane: Lane, order: Order, stan: str, now: Now) -> RequestFacts:
+        local = now.utc.astimezone()
+        return RequestFacts(
+            kind=order.kind,
+            amount_minor=order.amount_minor,
+            currency=lane.currency,
+            stan=stan,
+            batch=lane.batch,
+            terminal_id=lane.terminal_id,
+            merchant_id=lane.merchant_id,
+            acquirer=lane.acquirer,
+            local_date=local.strftime("%m%d"),
+            local_time=local.strftime("%H%M%S"),
+            transmission=now.stamp,
+            original=order.original,
+            **order.facts,
+        )
+
+    def _next_stan(self, lane: Lane) -> int:
+        """The next number, 999999 → 1, that no pending item of the lane bears."""
+        number = self._counters.get(f"stan:{lane.name}", 0)
+        for _ in range(STAN_MAX):
+            number = number % STAN_MAX + 1
+            if f"{number:06d}" not in lane.stans:
+                return number
+        raise RefusedError(
+            "A-NO-STAN", f"all {STAN_MAX} numbers of lane {lane.name} are pending", "see reversalctl list"
+        )
+
+    def _count(self, lane: Lane) -> int:
+        return self._counters.get(f"txn:{lane.name}", 0) + 1
+
+    # --- events --------------------------------------------------------------------------------
+
+    def handle(self, txn_id: str, event: Event) -> Transaction:
+        """Decide, store, act. Raises: RefusedError; and the journal's JournalFailed, which must end the process."""
+        txn = self.get(txn_id)
+        if txn is None:
+            raise RefusedError("A-NO-ITEM", f"there is no item {txn_id!r}", "see reversalctl list")
+        return self._apply(txn, event, self._clock.now())
+
+    def wake(self) -> None:
+        """Handle every timer that is due; owed reversals wait for their lane."""
+        for lane in self.lanes.values():
+            self._wake_lane(lane)
+
+    def next_wake(self) -> float | None:
+        """The monotonic second of the next due timer; None: only an event can change anything."""
+        times = [lane.due[0][0] for lane in self.lanes.values() if self._clean(lane) and not self._blocked(lane)]
+        return min(times, default=None)
+
+    def resume(self, lane_name: str, cause: str) -> None:
+        """Something that may have been the obstacle of this lane is back."""
+        for txn in list(self._live.values()):
+            if txn.lane == lane_name and txn.state is State.REVERSING:
+                self.handle(txn.id, Resume(cause))
+        self._wake_lane(self.lanes[lane_name])
+
+    def host_chosen(self, exchange_id: int, host: str) -> None:
+        """The link is about to send a request's first byte to this host."""
+        for lane in self.lanes.values():
+            if lane.busy and lane.busy.id == exchange_id and lane.purpose == "request" and lane.several_hosts:
+                self.handle(lane.busy.txn_id, HostChosen(host))
+
+    def outcome(self, exchange_id: int, outcome: outcomes.Outcome) -> None:
+        """An exchange ended; the lane is free again."""
+        lane = next(lane for lane in self.lanes.values() if lane.busy and lane.busy.id == exchange_id)
+        assert lane.busy is not None
+        txn_id, purpose = lane.busy.txn_id, lane.purpose
+        lane.busy, lane.purpose = None, ""
+        if isinstance(outcome, outcomes.Unsent):
+            self.handle(txn_id, Unsent(outcome.cause, outcome.text))
+        elif isinstance(outcome, outcomes.Lost):
+            self.handle(txn_id, Lost(outcome.cause, outcome.text, outcome.host))
+        else:
+            self.handle(txn_id, self._answered(lane, txn_id, purpose, outcome, awaited=True))
+        self._wake_lane(lane)
+
+    def stray(self, lane_name: str, stray: outcomes.Stray) -> None:
+        """A frame that nobody waited for: it goes to the item whose number it bears, as evidence."""
+        lane = self.lanes[lane_name]
+        try:
+            message = lane.policy.profile.codec.unpack(stray.body)
+        except MessageError as error:
+            self._unmatched(lane_name, "damaged message", error.text)
+            return
+        txn_id = self._by_stan.get((lane_name, message.get(11)), "")
+        txn = self.get(txn_id) if txn_id else None
+        if txn is None:
+            self._unmatched(lane_name, f"{message.mti} of no known item", f"STAN {message.get(11)}")
+            return
+        self.strays[message.mti] += 1
+        for to in ("reversal", "request"):
+            event = self._answered(lane, txn.id, to, stray, awaited=False)
+            if event.match.accepted:
+                self.handle(txn.id, event)
+                return
+        detail = "; ".join(match_reply(txn.request_identity, message, lane.policy.profile).differences)
+        self.handle(txn.id, Noticed(f"{message.mti} that does not match", detail))
+
+    # --- the only way to change anything -------------------------------------------------------
+
+    def _apply(
+        self, txn: Transaction, event: Event, now: Now, counters: Mapping[str, int] | None = None
+    ) -> Transaction:
+        lane = self.lane(txn.lane)
+        after, effects = decide(txn, event, now, lane.policy)
+        for effect in effects:
+            if isinstance(effect, Refuse):
+                raise RefusedError(effect.code, effect.text, effect.hint)
+        if after != txn:
+            self._store(txn, after, event, now, counters or {})
+        self._remember(after)
+        for effect in effects:
+            self._perform(lane, after, effect)
+        if after != txn:
+            self._on_change(after)
+        return after
+
+    def _store(
+        self, before: Transaction, after: Transaction, event: Event, now: Now, counters: Mapping[str, int]
+    ) -> None:
+        """Rule 1: the only write, durable on return."""
+        secret = b"" if before.state is not State.NEW and before.secret() == after.secret() else after.secret()
+        entry = Entry(
+            txn_id=after.id,
+            lane=after.lane,
+            reference=after.reference,
+            state=str(after.state),
+            pending=after.pending,
+            event=type(event).__name__,
+            public=dump(after),
+            secret=secret,
+            at_utc=now.at_utc,
+        )
+        self._journal.append([entry], counters)
+        self._counters.update(counters)
+
+    def _remember(self, txn: Transaction) -> None:
+        lane = self.lanes.get(txn.lane)
+        self._by_stan[txn.lane, txn.stan] = txn.id
+        if not txn.pending:
+            self._forget(txn, lane)
+            return
+        self._finished.pop(txn.id, None)
+        self._live[txn.id] = txn
+        self._begun_mono.setdefault(txn.id, txn.request_left_at or self._clock.now().mono)
+        if lane is not None:
+            lane.stans.add(txn.stan)
+            if txn.wake_at is not None:
+                heapq.heappush(lane.due, (txn.wake_at, txn.id))
+
+    def _forget(self, txn: Transaction, lane: Lane | None) -> None:
+        self._live.pop(txn.id, None)
+        self._begun_mono.pop(txn.id, None)
+        self._finished[txn.id] = txn
+        if lane is not None:
+            lane.requests.pop(txn.id, None)
+            lane.stans.discard(txn.stan)
+        while len(self._finished) > FINISHED_KEPT:
+            old_id, old = self._finished.popitem(last=False)
+            if self._by_stan.get((old.lane, old.stan)) == old_id:
+                del self._by_stan[old.lane, old.stan]
+
+    # --- effects -------------------------------------------------------------------------------
+
+    def _perform(self, lane: Lane, txn: Transaction, effect: Effect) -> None:
+        if isinstance(effect, SendRequest):
+            request = lane.requests[txn.id]
+            self._send(lane, txn, "request", lane.policy.profile.codec.pack(request), "")
+        elif isinstance(effect, SendReversal):
+            self._send(lane, txn, "reversal", effect.body, effect.host)
+        elif isinstance(effect, (Alarm, Slip)):
+            self._on_effect(txn, effect)
+        else:
+            raise AssertionError(f"nobody performs {type(effect).__name__}")
+
+    def _send(self, lane: Lane, txn: Transaction, purpose: str, body: bytes, host: str) -> None:
+        assert lane.busy is None, f"lane {lane.name} is in an exchange"
+        self._exchanges += 1
+        identity = self._identity(txn, purpose)
+
+        def accept(reply: bytes) -> bool:
+            try:
+                return self._match(lane, identity, reply)[1].accepted
+            except MessageError:
+                return False
+
+        only_host = bool(host) and purpose == "reversal" and not lane.may_change_host
+        lane.busy = outcomes.Exchange(self._exchanges, lane.name, txn.id, body, host or None, only_host, accept)
+        lane.purpose = purpose
+        self._wire.exchange(lane.busy)
+
+    def _wake_lane(self, lane: Lane) -> None:
+        now = self._clock.now()
+        while self._clean(lane) and lane.due[0][0] <= now.mono and not self._blocked(lane):
+            _, txn_id = heapq.heappop(lane.due)
+            self._apply(self._live[txn_id], Wake(), now)
+
+    def _clean(self, lane: Lane) -> bool:
+        """Drop timers that were moved or whose item ended; whether one is left."""
+        while lane.due:
+            wake_at, txn_id = lane.due[0]
+            txn = self._live.get(txn_id)
+            if txn is not None and txn.wake_at == wake_at:
+                return True
+            heapq.heappop(lane.due)
+        return False
+
+    def _blocked(self, lane: Lane) -> bool:
+        """Whether the next timer needs the lane, and the lane is in an exchange."""
+        return lane.busy is not None and self._live[lane.due[0][1]].state in OWED
+
+    # --- replies -------------------------------------------------------------------------------
+
+    def _identity(self, txn: Transaction, purpose: str) -> Mapping[str, str]:
+        return txn.frozen.identity if purpose == "reversal" and txn.frozen else txn.request_identity
+
+    def _match(self, lane: Lane, identity: Mapping[str, str], body: bytes) -> tuple[Message, Match]:
+        message = lane.policy.profile.codec.unpack(body)
+        return message, match_reply(identity, message, lane.policy.profile)
+
+    def _answered(
+        self, lane: Lane, txn_id: str, purpose: str, reply: outcomes.Replied | outcomes.Stray, *, awaited: bool
+    ) -> Answered:
+        txn = self.get(txn_id)
+        assert txn is not None
+        message, match = self._match(lane, self._identity(txn, purpose), reply.body)
+        learnt = Learnt(approval_code=message.get(38), rrn=message.get(37), date=message.get(13), time=message.get(12))
+        what = f"{message.mti} with response code {message.get(39) or 'none'}"
+        to = "reversal" if purpose == "reversal" else "request"
+        return Answered(to, awaited, message.get(39), reply.mac, match, learnt, what, reply.host)  # type: ignore[arg-type]
+
+    def _unmatched(self, lane_name: str, what: str, detail: str) -> None:
+        self.strays["unmatched"] += 1
+        self.unmatched = [*self.unmatched[1 - UNMATCHED_KEPT :], (lane_name, what, detail)]
+
+
+def _loaded(stored: Stored) -> Transaction:
+    return load(stored.entry.public, stored.entry.secret)
+
+
+def unconfirmed(transactions: Iterable[Transaction]) -> list[Transaction]:
+    """What the application must answer for: approved and not confirmed, or its own exchange still open."""
+    return [
+        txn
+        for txn in transactions
+        if txn.state is State.APPROVED or (txn.state is State.BEGUN and txn.driver == "application")
+    ]
