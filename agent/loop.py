@@ -20,10 +20,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from protocol.matching import Match, match_reply
-from protocol.requests import RequestFacts, build_request
-from protocol.reversal import Learnt, freeze, identity_of
-
 from agent import outcomes
 from agent.engine import decide
 from agent.events import (
@@ -51,6 +47,9 @@ from agent.records import OWED, State, Transaction, dump, load
 from protocol.errors import AgentError, MessageError
 from protocol.iso8583 import Message
 from protocol.masking import mask_pan
+from protocol.matching import Match, match_reply
+from protocol.requests import RequestFacts, build_request
+from protocol.reversal import Learnt, freeze, identity_of
 
 STAN_MAX = 999_999  # DE 11 is n 6 (ISO 8583); 000000 is not used.
 FINISHED_KEPT = 2_000  # Finished items kept in memory so that late answers find them. Assumed.
@@ -125,6 +124,8 @@ class Lane:
     acquirer: str = ""
     gate: Gate = field(default_factory=Gate)
     may_change_host: bool = False
+    warn_only: bool = False
+    reserved: bool = False  # a sale waits for the lane: no further reversal starts before it
     several_hosts: bool = False
     busy: outcomes.Exchange | None = None
     purpose: str = ""
@@ -162,6 +163,7 @@ class Loop:
         clock: Clock,
         on_change: Callable[[Transaction], None] = lambda _: None,
         on_effect: Callable[[Transaction, Alarm | Slip], None] = lambda *_: None,
+        on_free: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._journal = journal
         self.lanes = {lane.name: lane for lane in lanes}
@@ -169,6 +171,7 @@ class Loop:
         self._clock = clock
         self._on_change = on_change
         self._on_effect = on_effect
+        self._on_free = on_free
         self._live: dict[str, Transaction] = {}
         self._finished: OrderedDict[str, Transaction] = OrderedDict()
         self._by_stan: dict[tuple[str, str], str] = {}
@@ -254,7 +257,7 @@ class Loop:
         if lane.busy is not None and order.driver != "application":
             raise RefusedError("A-LANE-BUSY", f"lane {lane.name} is in an exchange", "try again when it has ended")
         objection = self.objection(lane)
-        if objection:
+        if objection and not lane.warn_only:
             raise RefusedError("A-PENDING", objection, "see reversalctl list; reversals are being sent")
         self._journal.admit()
 
@@ -329,6 +332,13 @@ class Loop:
         for lane in self.lanes.values():
             self._wake_lane(lane)
 
+    def reserve(self, lane_name: str, *, wanted: bool) -> None:
+        """A sale waits for this lane, or does not any more."""
+        lane = self.lane(lane_name)
+        lane.reserved = wanted
+        if not wanted:
+            self._wake_lane(lane)
+
     def next_wake(self) -> float | None:
         """The monotonic second of the next due timer; None: only an event can change anything."""
         times = [lane.due[0][0] for lane in self.lanes.values() if self._clean(lane) and not self._blocked(lane)]
@@ -360,6 +370,8 @@ class Loop:
         else:
             self.handle(txn_id, self._answered(lane, txn_id, purpose, outcome, awaited=True))
         self._wake_lane(lane)
+        if lane.busy is None:
+            self._on_free(lane.name)
 
     def stray(self, lane_name: str, stray: outcomes.Stray) -> None:
         """A frame that nobody waited for: it goes to the item whose number it bears, as evidence."""
@@ -494,7 +506,8 @@ class Loop:
 
     def _blocked(self, lane: Lane) -> bool:
         """Whether the next timer needs the lane, and the lane is in an exchange."""
-        return lane.busy is not None and self._live[lane.due[0][1]].state in OWED
+        needs_lane = self._live[lane.due[0][1]].state in OWED
+        return needs_lane and (lane.busy is not None or lane.reserved)
 
     # --- replies -------------------------------------------------------------------------------
 

@@ -1,0 +1,374 @@
+"""The methods of the local API: what a POS application and an operator can ask for.
+
+Transport and peer credentials are `agent/rpc.py`'s; here stand the meanings. docs/api.md is the page
+for application programmers. A method checks its parameters, gives the event to the loop and tells
+what became of it: it decides nothing about money itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from agent.events import Answered, Complete, Event, Hold, Park, Release, Retry, Reverse, Settle
+from agent.loop import Loop, Order, RefusedError, unconfirmed
+from agent.outcome_texts import describe
+from agent.records import OWED, State, Transaction
+from agent.rpc import Peer, take
+from protocol.matching import Match, match_reply
+from protocol.reversal import Learnt
+
+# Longest wait of a sale for the reversals that go before it ("before the next sale"); then the
+# gate decides. Assumed: a cashier waits that long without calling anybody.
+BEFORE_SALE_WAIT_S = 10.0
+REFERENCE_LENGTH_MAX = 64
+AMOUNT_MAX = 10**12 - 1  # DE 4 is n 12.
+
+CARD_FACTS = ("pan", "expiry", "track2", "pos_entry_mode", "card_sequence", "pin_block", "chip_data", "operator")
+
+
+class Checkout(Protocol):
+    """The agent's own sale through reader, PIN pad, host and printer."""
+
+    async def run(self, lane: str, order: Order) -> Transaction:
+        """Drive it to an outcome."""
+
+
+class Api:
+    """All methods, by name in `methods`."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        confirm: str,
+        checkout: Checkout | None,
+        views: Mapping[str, Callable[..., Any]],
+        reload: Callable[[Peer], Awaitable[dict[str, Any]]],
+    ) -> None:
+        self._loop = loop
+        self._confirm = confirm
+        self._checkout = checkout
+        self._views = views
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
+            "transaction.run": self.run,
+            "transaction.begin": self.begin,
+            "transaction.reply": self.reply,
+            "transaction.complete": self.complete,
+            "transaction.reverse": self.reverse,
+            "transaction.status": self.status,
+            "transaction.unconfirmed": self.unconfirmed,
+            "reversal.list": self.list,
+            "reversal.show": self.show,
+            "reversal.why": self.why,
+            "reversal.retry": self.retry,
+            "reversal.hold": self.hold,
+            "reversal.release": self.release,
+            "reversal.park": self.park,
+            "reversal.settle": self.settle,
+            "agent.status": self.agent_status,
+            "agent.reload": lambda peer, params: reload(peer),
+        }
+
+    def configure(self, confirm: str, checkout: Checkout | None) -> None:
+        """Take over a reloaded configuration."""
+        self._confirm, self._checkout = confirm, checkout
+
+    def changed(self, txn: Transaction) -> None:
+        """The loop tells that a transaction has a new record."""
+        self._wake(txn.id)
+
+    def lane_free(self, lane_name: str) -> None:
+        """The loop tells that a lane's exchange has ended."""
+        self._wake(f"lane:{lane_name}")
+
+    # --- the application's sale ----------------------------------------------------------------
+
+    async def run(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """A whole sale: recorded, sent, answered. Asking again under the same reference tells how it stands."""
+        given = take(params, {**ORDER_SCHEMA, "wait": (bool, True), "checkout": (bool, False)})
+        lane = self._loop.lane(self._lane_name(given["lane"]))
+        before = self._repeated(lane.name, given)
+        if before is not None:
+            return self._described(before, repeated=True)
+        order = self._order(given, "checkout" if given["checkout"] else "agent")
+        if given["checkout"]:
+            if self._checkout is None:
+                raise RefusedError("A-NO-CHECKOUT", "the agent has no checkout", "configure [checkout] and its devices")
+            return self._described(await self._checkout.run(lane.name, order))
+        txn = await self.send(lane.name, order)
+        if given["wait"]:
+            txn = await self.settled_answer(txn)
+        return self._described(txn)
+
+    async def send(self, lane_name: str, order: Order) -> Transaction:
+        """Wait for the lane, give pending reversals their turn, record the intent and let it leave."""
+        async with self._turns.setdefault(lane_name, asyncio.Lock()):
+            await self._before_sale(lane_name)
+            self._loop.reserve(lane_name, wanted=True)
+            try:
+                await self._until_free(lane_name)
+                return self._loop.begin(lane_name, order)
+            finally:
+                self._loop.reserve(lane_name, wanted=False)
+
+    async def settled_answer(self, txn: Transaction) -> Transaction:
+        """Wait until the outcome is known. Every exchange has an end, so this has one."""
+        while txn.state in (State.NEW, State.BEGUN):
+            await self._change(txn.id)
+            latest = self._loop.get(txn.id)
+            assert latest is not None
+            txn = latest
+        return txn
+
+    def begin(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """Record the intent of an application that talks to the host itself."""
+        given = take(params, ORDER_SCHEMA)
+        lane = self._loop.lane(self._lane_name(given["lane"]))
+        before = self._repeated(lane.name, given)
+        if before is not None:
+            return self._described(before, repeated=True)
+        return self._described(self._loop.begin(lane.name, self._order(given, "application")))
+
+    def reply(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """The host's answer, as an application received and verified it."""
+        schema = {
+            **WHICH_SCHEMA,
+            "message_hex": (str, ""),
+            "response_code": (str, ""),
+            "approval_code": (str, ""),
+            "rrn": (str, ""),
+            "mac": (str, "unchecked"),
+        }
+        given = take(params, schema)
+        txn = self._which(given)
+        if txn.driver != "application":
+            raise RefusedError("A-NOT-YOURS", f"{txn.reference} is sent by the agent itself", "use transaction.status")
+        if given["mac"] not in ("valid", "invalid", "unchecked"):
+            raise RefusedError("A-PARAMETER", "mac is none of valid, invalid, unchecked", "say what your check gave")
+        return self._handled(txn, self._reported(txn, given))
+
+    def complete(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """The sale stands: goods handed over."""
+        given = take(params, WHICH_SCHEMA)
+        return self._handled(self._which(given), Complete(peer.name))
+
+    def reverse(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """The sale did not happen: give the money back."""
+        given = take(params, {**WHICH_SCHEMA, "reason": (str, "other")})
+        txn = self._which(given)
+        reasons = self._loop.lane(txn.lane).policy.profile.reversal.reasons
+        if given["reason"] not in reasons:
+            known = ", ".join(sorted(reasons))
+            raise RefusedError("A-PARAMETER", "reason is not one of this host's", f"one of: {known}")
+        return self._handled(txn, Reverse(peer.name, given["reason"]))
+
+    def status(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """How a sale stands, by the application's reference, also days later."""
+        return self._described(self._which(take(params, WHICH_SCHEMA)))
+
+    def unconfirmed(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """What the application must answer: did it hand over the goods, yes (complete) or no (reverse)?"""
+        given = take(params, {"lane": (str, "")})
+        items = [txn for txn in unconfirmed(self._loop.pending()) if given["lane"] in ("", txn.lane)]
+        return {"transactions": [self._described(txn) for txn in items]}
+
+    # --- the operator's item -------------------------------------------------------------------
+
+    def list(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """Pending items, worst first; with `all` also the last finished ones."""
+        return self._views["list"](**take(params, {"all": (bool, False), "limit": (int, 200)}))
+
+    def show(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """One item with its diagnosis."""
+        return self._views["show"](self._item(params))
+
+    def why(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """One item's whole story, from the journal."""
+        return self._views["why"](self._item(params))
+
+    def retry(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """Try one item now, or all of them."""
+        given = take(params, {"id": (str, ""), "all": (bool, False)})
+        if given["all"] == bool(given["id"]):
+            raise RefusedError("A-PARAMETER", "give either id or all", 'for example {"id": "main-1"}')
+        owed = [txn.id for txn in self._loop.pending() if txn.state in OWED and txn.frozen and not txn.held]
+        ids = owed if given["all"] else [given["id"]]
+        done = [self._loop.handle(txn_id, Retry(peer.name)).id for txn_id in ids]
+        self._loop.wake()
+        return {"retried": done}
+
+    def hold(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """Stop the tries of one item for the time being."""
+        given = take(params, {"id": (str,), "why": (str,)})
+        return self._acted(given["id"], Hold(peer.name, _said(given["why"], "why")))
+
+    def release(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """Let a held item go on."""
+        return self._acted(take(params, {"id": (str,)})["id"], Release(peer.name))
+
+    def park(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """Say that a person must act on this item."""
+        given = take(params, {"id": (str,), "why": (str,)})
+        return self._acted(given["id"], Park(peer.name, _said(given["why"], "why")))
+
+    def settle(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """Close one item with the bank's evidence."""
+        given = take(params, {"id": (str,), "reason": (str,), "bank_reference": (str,)})
+        event = Settle(peer.name, _said(given["reason"], "reason"), _said(given["bank_reference"], "bank_reference"))
+        return self._acted(given["id"], event)
+
+    def agent_status(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """The status file's content, fresh."""
+        take(params, {})
+        return self._views["status"]()
+
+    # --- steps ---------------------------------------------------------------------------------
+
+    async def _before_sale(self, lane_name: str) -> None:
+        """The profile may want what is owed to go out before a new sale: one try each, for a while."""
+        lane = self._loop.lane(lane_name)
+        if "before-sale" not in lane.policy.retry.triggers:
+            return
+        tries = {txn.id: txn.attempts for txn in self._loop.pending() if txn.lane == lane_name and _tried_before(txn)}
+        if not tries:
+            return
+        self._loop.resume(lane_name, "before-sale")
+        deadline = asyncio.get_running_loop().time() + BEFORE_SALE_WAIT_S
+        for txn_id, attempts in tries.items():
+            while (txn := self._loop.get(txn_id)) and _tried_before(txn) and (txn.attempts == attempts or txn.sending):
+                left_s = deadline - asyncio.get_running_loop().time()
+                if left_s <= 0 or not await self._changed_within(txn_id, left_s):
+                    return
+
+    async def _until_free(self, lane_name: str) -> None:
+        lane = self._loop.lane(lane_name)
+        while lane.busy is not None:
+            await self._change(f"lane:{lane_name}")
+
+    def _wake(self, key: str) -> None:
+        for waiter in self._waiters.pop(key, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _change(self, key: str) -> None:
+        """Wait for news of a transaction (its id) or of a lane ("lane:" and its name)."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, []).append(waiter)
+        await waiter
+
+    async def _changed_within(self, key: str, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._change(key), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _lane_name(self, given: str) -> str:
+        if given or len(self._loop.lanes) != 1:
+            return given
+        return next(iter(self._loop.lanes))
+
+    def _repeated(self, lane_name: str, given: Mapping[str, Any]) -> Transaction | None:
+        """The transaction of a request that is asked again, if it is the same in kind and amount."""
+        before = self._loop.find(lane_name, given["reference"])
+        if before and (before.amount_minor, before.kind) != (given["amount_minor"], given["kind"]):
+            text = f"the reference {given['reference']!r} belongs to another {before.kind}"
+            raise RefusedError("A-REFERENCE-USED", text, "use a new reference for a new sale")
+        return before
+
+    def _order(self, given: Mapping[str, Any], driver: str) -> Order:
+        if not 1 <= len(given["reference"]) <= REFERENCE_LENGTH_MAX or not given["reference"].isprintable():
+            text = f"reference must be 1 to {REFERENCE_LENGTH_MAX} printable characters"
+            raise RefusedError("A-PARAMETER", text, "give the application's own number of the sale")
+        if not 0 <= given["amount_minor"] <= AMOUNT_MAX:
+            raise RefusedError("A-PARAMETER", f"amount_minor must be 0 to {AMOUNT_MAX}", "e.g. 1250 for 12.50")
+        facts = {name: given[name] for name in CARD_FACTS if given[name]}
+        original = {str(name): str(value) for name, value in given["original"].items()}
+        confirm = "by-application" if driver == "checkout" else self._confirm
+        return Order(given["reference"], given["kind"], given["amount_minor"], facts, original, driver, confirm)
+
+    def _which(self, given: Mapping[str, Any]) -> Transaction:
+        lanes = (
+            [self._lane_name(given["lane"])] if given["lane"] or len(self._loop.lanes) == 1 else list(self._loop.lanes)
+        )
+        for name in lanes:
+            txn = self._loop.find(name, given["reference"])
+            if txn is not None:
+                return txn
+        text = f"no sale with the reference {given['reference']!r} is recorded"
+        raise RefusedError("A-NO-REFERENCE", text, "nothing was sent for it; it is safe to start it")
+
+    def _item(self, params: dict[str, Any]) -> Transaction:
+        txn_id = take(params, {"id": (str,)})["id"]
+        txn = self._loop.get(txn_id)
+        if txn is None:
+            raise RefusedError("A-NO-ITEM", f"there is no item {txn_id!r}", "see reversalctl list --all")
+        return txn
+
+    def _acted(self, txn_id: str, event: Event) -> Any:
+        txn = self._loop.handle(txn_id, event)
+        self._loop.wake()
+        return self._views["show"](txn)
+
+    def _handled(self, txn: Transaction, event: Event) -> dict[str, Any]:
+        after = self._loop.handle(txn.id, event)
+        self._loop.wake()
+        return self._described(after)
+
+    def _described(self, txn: Transaction, *, repeated: bool = False) -> dict[str, Any]:
+        latest = self._loop.get(txn.id) or txn
+        lane = self._loop.lanes.get(txn.lane)
+        described = describe(latest, lane.policy.profile if lane else None)
+        if repeated:
+            described["repeated"] = True
+        if lane is not None and lane.warn_only and self._loop.objection(lane):
+            described["warning"] = self._loop.objection(lane)
+        return described
+
+    def _reported(self, txn: Transaction, given: Mapping[str, Any]) -> Answered:
+        """The event of an application's report: a whole message is matched, single facts are believed."""
+        profile = self._loop.lane(txn.lane).policy.profile
+        if not given["message_hex"]:
+            if not given["response_code"]:
+                raise RefusedError("A-PARAMETER", "neither message_hex nor response_code is given", "give one of them")
+            match = Match(True, "reported", ())
+            learnt = Learnt(approval_code=given["approval_code"], rrn=given["rrn"])
+            code = given["response_code"]
+            return Answered("request", True, code, given["mac"], match, learnt, f"reported code {code}")
+        try:
+            body = bytes.fromhex(given["message_hex"])
+        except ValueError:
+            raise RefusedError(
+                "A-PARAMETER", "message_hex is not hexadecimal", "two digits a byte, from the MTI on"
+            ) from None
+        message = profile.codec.unpack(body)
+        match = match_reply(txn.request_identity, message, profile)
+        learnt = Learnt(message.get(38), message.get(37), message.get(13), message.get(12))
+        what = f"reported {message.mti} with response code {message.get(39) or 'none'}"
+        return Answered("request", True, message.get(39), given["mac"], match, learnt, what)
+
+
+def _tried_before(txn: Transaction) -> bool:
+    return txn.state is State.REVERSING and not txn.held
+
+
+def _said(text: str, name: str) -> str:
+    """A person's words: not empty, one line, not endless."""
+    if not text.strip() or len(text) > 500 or not text.isprintable():
+        raise RefusedError("A-PARAMETER", f"{name} must be 1 to 500 printable characters", "say it in one line")
+    return text.strip()
+
+
+WHICH_SCHEMA: dict[str, tuple[Any, ...]] = {"reference": (str,), "lane": (str, "")}
+
+ORDER_SCHEMA: dict[str, tuple[Any, ...]] = {
+    "reference": (str,),
+    "lane": (str, ""),
+    "kind": (str, "sale"),
+    "amount_minor": (int,),
+    **dict.fromkeys(CARD_FACTS, (str, "")),
+    "original": (dict, {}),
+}
