@@ -1,0 +1,369 @@
+"""One TCP or TLS connection to a host, which knows exactly whether a byte of a message has left.
+
+Why plain non-blocking sockets and not asyncio streams: a stream's `write` hides how much the
+kernel took when the connection then breaks. Here every byte passes through one `socket.send`:
+it either returns how many bytes the kernel took, or raises and took none (Linux `tcp_sendmsg`
+returns the bytes copied before an error, and the error only when there were none). There is no
+await between the call and the count, so a cancelled task cannot lose it. With TLS the same is
+true of the encrypted bytes, because encryption runs in memory (`ssl.MemoryBIO`).
+
+A byte that the kernel took counts as left, though it may never get onto the wire.
+
+Reading waits until the socket is readable and then reads without an await: a cancelled reader
+leaves every byte either in the kernel or in the frame reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from agent.linkstate import LinkCounters, LinkError, LinkKind
+from agent.resolver import AddressRow, Resolver
+from agent.tls import TlsClient, TlsError, not_after
+
+# One read; host messages have a few hundred bytes.
+READ_BYTES = 16384
+
+# A dead peer on a quiet persistent connection is found after 60 + 3 * 10 s. Assumed: mobile networks
+# forget idle connections after two to five minutes, and the Linux default of two hours is too late.
+KEEPALIVE_IDLE_S = 60
+KEEPALIVE_INTERVAL_S = 10
+KEEPALIVE_PROBES = 3
+
+_FEW_BYTES = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where a host listens. `tls` None: in clear."""
+
+    address: str
+    port: int
+    tls: TlsClient | None = None
+
+    @property
+    def name(self) -> str:
+        """How records, status and `Exchange.prefer_host` call it."""
+        return f"{self.address}:{self.port}"
+
+
+class Connection:
+    """Made by `connect`; one task may send while another receives."""
+
+    def __init__(self, host: Host, sock: socket.socket, counters: LinkCounters) -> None:
+        self.host = host
+        self.certificate_not_after: datetime | None = None
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._counters = counters
+        self._closed = False
+        self._incoming = bytearray()
+        self._outgoing = bytearray()
+        self._taken = 0
+        self._tls = _TlsStream(host.tls) if host.tls else None
+
+    @property
+    def left_bytes(self) -> int:
+        """Bytes of the current message that the kernel took (encrypted ones where TLS is used)."""
+        return self._taken
+
+    async def send(self, data: bytes, timeout_s: float) -> None:
+        """Hands one message to the kernel. Raises LinkError; then `left_bytes` tells how far it came."""
+        self._taken = 0
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._flush()  # what TLS itself had to say; no part of the message
+                self._taken = 0
+                self._outgoing += self._tls.encrypt(data) if self._tls else data
+                await self._flush()
+        except TimeoutError:
+            raise LinkError("send-timeout", f"{self.host.name} did not take the message in {timeout_s:g} s") from None
+        except OSError as error:
+            raise _link_error(self.host, error, "reset") from error
+
+    def forget_message(self) -> None:
+        """Starts the count anew: a new exchange begins on this connection."""
+        self._taken = 0
+
+    async def receive(self) -> bytes:
+        """The next bytes, at least one. Raises LinkError (eof, reset, tls)."""
+        try:
+            while not (data := self._read_now()):
+                await self._wait(self._loop.add_reader, self._loop.remove_reader)
+                self._recv()
+            return data
+        except OSError as error:
+            raise _link_error(self.host, error, "reset") from error
+
+    def has_ended(self) -> bool:
+        """Whether the other side has closed, as far as the kernel knows now."""
+        try:
+            return self._sock.recv(_FEW_BYTES, socket.MSG_PEEK) == b""
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Ends it politely; what the kernel still holds is sent. May be called twice."""
+        if not self._closed and self._tls:
+            self._outgoing += self._tls.goodbye()
+            self._flush_some()
+        self._end()
+
+    def abort(self) -> None:
+        """Ends it at once, dropping what the kernel still holds.
+
+        Used after a lost exchange: a request that still sits in the send buffer should not reach
+        the host after its own reversal.
+        """
+        if not self._closed:
+            # l_onoff 1, l_linger 0: close sends RST (socket(7), SO_LINGER)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._end()
+
+    async def handshake(self) -> None:
+        """TLS greeting and pin check; nothing to do in clear. Raises LinkError (tls), OSError."""
+        if not self._tls:
+            return
+        try:
+            while not self._tls.greet():
+                self._outgoing += self._tls.pending()
+                await self._flush()
+                await self._wait(self._loop.add_reader, self._loop.remove_reader)
+                self._recv()
+            self._outgoing += self._tls.pending()
+            await self._flush()
+            self.certificate_not_after = not_after(self._tls.check())
+        except (TlsError, ssl.SSLError) as error:
+            self._outgoing += self._tls.pending()  # the alert tells the host why
+            self._flush_some()
+            raise LinkError("tls", f"{self.host.name}: {_tls_reason(error)}") from error
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def _end(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        self._sock.close()
+
+    async def _flush(self) -> None:
+        while self._outgoing:
+            self._flush_some()
+            if self._outgoing:
+                await self._wait(self._loop.add_writer, self._loop.remove_writer)
+
+    def _flush_some(self) -> None:
+        """One `send`; the count follows without an await."""
+        if not self._outgoing:
+            return
+        try:
+            count = self._sock.send(self._outgoing)
+        except (BlockingIOError, InterruptedError):
+            return
+        self._taken += count
+        self._counters.bytes_sent += count
+        del self._outgoing[:count]
+
+    def _read_now(self) -> bytes:
+        """What has arrived and can be understood; b"" if nothing. Raises LinkError (eof), ssl.SSLError."""
+        if not self._tls:
+            data = bytes(self._incoming)
+            self._incoming.clear()
+            return data
+        data = self._tls.decrypt()
+        self._outgoing += self._tls.pending()  # TLS 1.3 key updates are answered
+        self._flush_some()
+        return data
+
+    def _recv(self) -> None:
+        """One `recv` into the buffer. Raises LinkError (eof), OSError."""
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        if not data:
+            raise LinkError("eof", f"{self.host.name} closed the connection")
+        self._counters.bytes_received += len(data)
+        if self._tls:
+            self._tls.incoming.write(data)
+        else:
+            self._incoming += data
+
+    async def _wait(self, add: Callable[..., Any], remove: Callable[[int], Any]) -> None:
+        """Until the socket is ready. The guard keeps off a descriptor number that others use by now."""
+        if self._closed:
+            raise LinkError("closed", "the connection was closed")
+        ready = self._loop.create_future()
+        add(self._fd, _wake, ready)
+        try:
+            await ready
+        finally:
+            if not self._closed:
+                remove(self._fd)
+
+
+async def connect(
+    host: Host, resolver: Resolver, timeout_s: float, unacknowledged_s: float, counters: LinkCounters
+) -> Connection:
+    """A connection, TLS greeting included, within `timeout_s`. Raises LinkError.
+
+    `unacknowledged_s`: how long the network may leave sent bytes unacknowledged (TCP_USER_TIMEOUT).
+    """
+    try:
+        async with asyncio.timeout(timeout_s) as whole:
+            rows = await resolver.resolve(host.address, host.port)
+            return await _first(host, rows, whole, unacknowledged_s, counters)
+    except TimeoutError:
+        raise LinkError("connect-timeout", f"{host.name} did not answer in {timeout_s:g} s") from None
+
+
+async def _first(
+    host: Host, rows: list[AddressRow], whole: asyncio.Timeout, unacknowledged_s: float, counters: LinkCounters
+) -> Connection:
+    """Tries the addresses in order; what is left of the time is shared among those still untried."""
+    failure: LinkError | None = None
+    deadline = whole.when()
+    assert deadline is not None
+    now = asyncio.get_running_loop().time
+    for index, row in enumerate(rows):
+        share = (deadline - now()) / (len(rows) - index)
+        try:
+            async with asyncio.timeout(share):
+                return await _open(host, row, unacknowledged_s, counters)
+        except TimeoutError:
+            failure = LinkError("connect-timeout", f"{host.name} did not answer in {share:.3g} s")
+        except LinkError as error:
+            failure = error
+    assert failure
+    raise failure
+
+
+async def _open(host: Host, row: AddressRow, unacknowledged_s: float, counters: LinkCounters) -> Connection:
+    """Connects to one address; whatever ends it early closes the socket."""
+    family, kind, protocol, _, address = row
+    try:
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:  # no descriptors left, or a family this machine does not speak
+        raise _link_error(host, error, "unreachable") from error
+    connection = Connection(host, sock, counters)
+    try:
+        _set_options(sock, unacknowledged_s)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+        await connection.handshake()
+    except OSError as error:
+        connection.abort()
+        raise _link_error(host, error, "unreachable") from error
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
+
+
+def _set_options(sock: socket.socket, unacknowledged_s: float) -> None:
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", int(unacknowledged_s * 1000)),
+    ):
+        if hasattr(socket, name):  # not every system has them
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class _TlsStream:
+    """TLS in memory: encrypted bytes in `incoming`, encrypted bytes out of `pending`."""
+
+    def __init__(self, client: TlsClient) -> None:
+        self.incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._client = client
+        self._stream = client.context.wrap_bio(self.incoming, self._outgoing, server_hostname=client.server_name)
+
+    def greet(self) -> bool:
+        """One step of the handshake; True when it is done. Raises ssl.SSLError."""
+        try:
+            self._stream.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def check(self) -> bytes:
+        """The host's certificate (DER) after the pin check. Raises TlsError."""
+        certificate = self._stream.getpeercert(binary_form=True)
+        assert certificate, "a TLS server without a certificate passed the handshake"
+        self._client.check_pin(certificate)
+        return certificate
+
+    def encrypt(self, data: bytes) -> bytes:
+        done = 0
+        while done < len(data):
+            done += self._stream.write(data[done:])
+        return self.pending()
+
+    def decrypt(self) -> bytes:
+        """Clear bytes; b"" while a record is incomplete. Raises LinkError (eof), ssl.SSLError."""
+        clear = bytearray()
+        try:
+            while chunk := self._stream.read(READ_BYTES):
+                clear += chunk
+        except ssl.SSLWantReadError:
+            return bytes(clear)
+        except ssl.SSLError:
+            if not clear:  # else what came before the damage is given first; the next call raises
+                raise
+        if not clear:
+            raise LinkError("eof", "the host closed the connection")
+        return bytes(clear)
+
+    def goodbye(self) -> bytes:
+        """The closing alert; b"" where the stream is in no state to say it."""
+        with contextlib.suppress(ssl.SSLError):  # "want read": the answer to it is not waited for
+            self._stream.unwrap()
+        return self.pending()
+
+    def pending(self) -> bytes:
+        return self._outgoing.read()
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _link_error(host: Host, error: OSError, otherwise: LinkKind) -> LinkError:
+    """The one place where the system's errors become ours."""
+    if isinstance(error, ssl.SSLError):
+        return LinkError("tls", f"{host.name}: {_tls_reason(error)}")
+    if isinstance(error, ConnectionRefusedError):
+        return LinkError("refused", f"{host.name} refused the connection")
+    if isinstance(error, ConnectionError):
+        return LinkError("reset", f"{host.name} cut the connection")
+    if isinstance(error, TimeoutError):  # ETIMEDOUT: by TCP_USER_TIMEOUT, keepalive, or while connecting
+        return LinkError("unreachable", f"the network to {host.name} is dead")
+    return LinkError(otherwise, f"{host.name}: {error.strerror or 'unknown error'}")
+
+
+def _tls_reason(error: TlsError | OSError) -> str:
+    """What OpenSSL or the pin check says, without file names of C sources."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'unknown').lower().replace('_', ' ')}"
+    return getattr(error, "text", "TLS failed")

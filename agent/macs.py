@@ -1,0 +1,147 @@
+"""Who computes message authentication codes: the PIN pad, software (bench only), or nobody.
+
+Rules not to break:
+1. A hung or unplugged device never blocks the event loop: every wait has a deadline and ends in
+   `MacUnavailable`.
+2. Codes are compared in constant time.
+3. Keys appear in no repr and no text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from agent.outcomes import MacVerdict
+from protocol.errors import AgentError, MacError, ProtocolError
+from protocol.mac import compute, finish, prepare, split
+from protocol.rules import MacRules, Profile
+
+# The only MAC command of the PIN pad family in use: ISO 9797-1 algorithm 3 with zero padding
+# (ANSI X9.19), 8 bytes (drivers/pinpad_ipp.py).
+PAD_CORE = "retail"
+PAD_MAC_BYTES = 8
+
+
+class MacUnavailable(AgentError):
+    """The device that holds the key does not answer now; later it may."""
+
+    code = "E-MAC-DEVICE"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "check the PIN pad's cable and power; the message waits for it")
+
+
+class MacProvider(Protocol):
+    """Computes and checks the MAC of a message with the lane's key of the day."""
+
+    async def mac(self, data: bytes) -> bytes:
+        """MAC field of `data` (`protocol.mac.mac_input`). Raises MacUnavailable, MacError."""
+
+    async def verify(self, data: bytes, mac: bytes) -> bool:
+        """Whether `mac` belongs to `data`. Raises MacUnavailable, MacError."""
+
+    def describe(self) -> str:
+        """For status: who computes, by what algorithm."""
+
+
+class NoMac:
+    """A lane without message authentication."""
+
+    async def mac(self, data: bytes) -> bytes:
+        """Never asked for by the host link; an empty MAC."""
+        return b""
+
+    async def verify(self, data: bytes, mac: bytes) -> bool:
+        """Never true: nothing was checked."""
+        return False
+
+    def describe(self) -> str:
+        return "none"
+
+
+class SoftwareMac:
+    """The key lies in this process's memory: for the bench, never for a shop. Raises MacError."""
+
+    def __init__(self, rules: MacRules, key: bytes) -> None:
+        self._rules = rules
+        self._key = key
+        compute(rules, key, bytes(8))  # a key of a wrong length is refused here, not at the first sale
+
+    async def mac(self, data: bytes) -> bytes:
+        return compute(self._rules, self._key, data)
+
+    async def verify(self, data: bytes, mac: bytes) -> bool:
+        return hmac.compare_digest(await self.mac(data), mac)
+
+    def describe(self) -> str:
+        return f"software, for the bench only ({self._rules.algorithm})"
+
+
+class PinPad(Protocol):
+    """What is needed of the driver; runs in the device's own thread."""
+
+    def mac(self, data: bytes, session_key_hex: str) -> bytes: ...
+
+
+Submit = Callable[[Callable[[PinPad], bytes], float], Awaitable[bytes]]
+
+
+class PinPadMac:
+    """The key never leaves the PIN pad; the pad computes the core, `protocol.mac` the rest.
+
+    `submit(work, deadline_s)` runs `work` in the device's thread. `session_key_hex` is the working
+    key under the pad's master key. Raises MacError when the pad cannot do this algorithm.
+    """
+
+    def __init__(self, rules: MacRules, submit: Submit, session_key_hex: str, deadline_s: float) -> None:
+        core, _ = prepare(rules, bytes(8))
+        if core != PAD_CORE:
+            text = f"the PIN pad computes only {PAD_CORE!r} MACs, {rules.algorithm!r} needs {core!r}"
+            raise MacError(text, "use another profile, a pad that can do it, or (bench only) the software MAC")
+        self._rules = rules
+        self._submit = submit
+        self._session_key_hex = session_key_hex
+        self._deadline_s = deadline_s
+
+    async def mac(self, data: bytes) -> bytes:
+        _, prepared = prepare(self._rules, data)
+        core = await self._ask(prepared)
+        if len(core) != PAD_MAC_BYTES:
+            raise MacUnavailable(f"the PIN pad gave {len(core)} bytes instead of {PAD_MAC_BYTES}")
+        return finish(self._rules, core)
+
+    async def verify(self, data: bytes, mac: bytes) -> bool:
+        return hmac.compare_digest(await self.mac(data), mac)
+
+    def describe(self) -> str:
+        return f"PIN pad ({self._rules.algorithm})"
+
+    async def _ask(self, prepared: bytes) -> bytes:
+        """The pad's answer within the deadline; whatever goes wrong there becomes MacUnavailable."""
+        key = self._session_key_hex
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._submit(lambda pad: pad.mac(prepared, key), self._deadline_s)
+        except TimeoutError:
+            raise MacUnavailable(f"the PIN pad did not answer within {self._deadline_s:g} s") from None
+        except (AgentError, OSError) as error:
+            raise MacUnavailable(f"the PIN pad failed: {error}") from error
+
+
+async def verdict(profile: Profile, provider: MacProvider, body: bytes) -> MacVerdict:
+    """What the MAC of a received message says. "unverified": it could not be checked now, so it proves nothing."""
+    if isinstance(provider, NoMac):
+        return "unchecked"
+    try:
+        parts = split(profile, body)
+    except ProtocolError:
+        return "invalid"  # so damaged that the MAC cannot even be found
+    if parts is None:
+        return "absent"
+    try:
+        return "valid" if await provider.verify(*parts) else "invalid"
+    except (MacUnavailable, MacError):
+        return "unverified"
