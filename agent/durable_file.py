@@ -1,0 +1,98 @@
+"""Files whose name and content survive a power cut, and one lock a journal.
+
+A new or renamed file is durable when its content was forced to the disk, and after that its directory. All functions
+raise OSError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+
+def create_durably(path: Path, content: bytes) -> None:
+    """Creates `path` (0600) with `content`, whole or not at all. FileExistsError if the name is taken."""
+    draft = path.with_name(path.name + ".part")
+    draft.unlink(missing_ok=True)
+    _write_and_sync(draft, content)
+    os.link(draft, path)
+    draft.unlink()
+    sync_directory(path.parent)
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Gives `path` a new content (0600): a reader and a power cut find the old one or the new one."""
+    draft = path.with_name(path.name + ".part")
+    draft.unlink(missing_ok=True)
+    _write_and_sync(draft, content)
+    rename_durably(draft, path)
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Renames within one directory; `target`, if it exists, is replaced."""
+    os.rename(source, target)
+    sync_directory(target.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Forces the content of a closed file to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes created, renamed and deleted names of `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_and_sync(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+class LockFile:
+    """A lock that the kernel drops when its process ends, however it ends. The file says who holds it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, path: Path) -> LockFile | str:
+        """The lock, or, if another process holds it, a few words on which."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _describe_holder(os.pread(descriptor, 64, 0))
+            os.close(descriptor)
+            return holder
+        with contextlib.suppress(OSError):  # who holds it is a courtesy; a full disk must not stop a start
+            os.pwrite(descriptor, b"%-20d\n" % os.getpid(), 0)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Gives the lock back; the file stays, so that two processes can never lock two files of one name."""
+        os.close(self._descriptor)
+
+
+def _describe_holder(content: bytes) -> str:
+    pid = content.decode("ascii", "replace").strip()
+    if not pid.isdigit():
+        return "another process"
+    try:
+        command = Path("/proc", pid, "comm").read_text().strip()
+    except OSError:
+        return f"process {pid}"
+    return f"process {pid} ({command})"

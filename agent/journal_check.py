@@ -1,0 +1,213 @@
+"""What is wrong with a journal: pages, sequence, chain, the derived tables, seals.
+
+Used by every start of the daemon (the last records, and all that is pending) and by `verify` (everything).
+Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from agent.journal_schema import COLUMNS, Current, Record, chain_of, genesis, read_meta, seal_context
+from agent.vault import Vault, VaultError
+
+_EXAMPLES = 20  # rows shown of one kind of contradiction; the first one already stops a start
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is not as it must be. `seq` 0: not about one record."""
+
+    kind: str
+    seq: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that must exist and cannot be read."""
+
+    seq: int
+    text: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """The result of a check. `head_seq` and `head_chain` are those of the last readable record."""
+
+    journal_id: str = ""
+    head_seq: int = 0
+    head_chain: bytes = b""
+    checked: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, kind: str, seq: int, text: str) -> None:
+        """Notes a problem."""
+        self.problems.append(Problem(kind, seq, text))
+
+
+def check_journal(connection: sqlite3.Connection, vault: Vault | None, last: int | None = None) -> Findings:
+    """Everything that can be known from the database alone.
+
+    `last`: only so many of the newest records are walked (None: all); pages and the derived tables are checked whole
+    in any case. Without a vault neither chain nor seals can be checked.
+    """
+    findings = Findings()
+    try:
+        findings.journal_id = read_meta(connection).get("journal_id", "")
+        _check_pages(connection, findings)
+        _check_chain(connection, vault, last, findings)
+        _check_current(connection, findings)
+        _check_counters(connection, findings)
+        if vault is not None:
+            _check_pending_bodies(connection, vault, findings)
+    except sqlite3.DatabaseError as error:
+        findings.add("DAMAGED", 0, f"the database is damaged: {error}")
+    return findings
+
+
+def readable_records(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Record | Unreadable]:
+    """Each record of first..last, in order; what is missing or damaged comes as Unreadable, one by one."""
+    seq = first
+    while seq <= last:
+        try:
+            for raw in connection.execute(f"SELECT {COLUMNS} FROM record WHERE seq >= ? ORDER BY seq", (seq,)):
+                record = Record(*raw)
+                yield from (Unreadable(lost, "missing") for lost in range(seq, min(record.seq, last + 1)))
+                seq = max(seq, record.seq)
+                if seq > last:
+                    return
+                yield record
+                seq += 1
+            yield from (Unreadable(lost, "missing") for lost in range(seq, last + 1))
+            return
+        except sqlite3.DatabaseError as error:
+            yield Unreadable(seq, f"damaged: {error}")
+            seq += 1
+
+
+def last_known_seq(connection: sqlite3.Connection) -> int:
+    """The highest sequence number that any table still speaks of."""
+    highest = 0
+    for query in ("SELECT max(seq) FROM record", "SELECT max(last_seq) FROM current", "SELECT max(seq) FROM counter"):
+        try:
+            highest = max(highest, connection.execute(query).fetchone()[0] or 0)
+        except sqlite3.DatabaseError:
+            continue  # the other tables may still tell; what cannot be read is reported where it is walked
+    return highest
+
+
+def _check_pages(connection: sqlite3.Connection, findings: Findings) -> None:
+    answers = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_EXAMPLES})")]
+    if answers != ["ok"]:
+        for answer in answers:
+            findings.add("DAMAGED", 0, f"integrity check: {answer}")
+
+
+def _check_chain(connection: sqlite3.Connection, vault: Vault | None, last: int | None, findings: Findings) -> None:
+    highest = last_known_seq(connection)
+    start = 0 if last is None else max(0, highest - last)
+    chain: bytes | None = genesis(findings.journal_id)
+    if start:
+        chain = _chain_at(connection, start)
+        count = connection.execute("SELECT count(*) FROM record WHERE seq <= ?", (start,)).fetchone()[0]
+        if count != start:
+            findings.add("DAMAGED", 0, f"{start - count} of the records 1..{start} are missing")
+    for item in readable_records(connection, start + 1, highest):
+        findings.checked += 1
+        if isinstance(item, Unreadable):
+            findings.add("DAMAGED", item.seq, f"record {item.seq} is {item.text}")
+            chain = None
+            continue
+        _check_link(chain, item, vault, findings)
+        chain = item.chain
+        findings.head_seq, findings.head_chain = item.seq, item.chain
+    if highest == 0:
+        findings.head_chain = genesis(findings.journal_id)
+
+
+def _check_link(before: bytes | None, record: Record, vault: Vault | None, findings: Findings) -> None:
+    if vault is None or before is None:
+        return
+    if not vault.knows(record.key_id):
+        findings.add("KEY", record.seq, f"record {record.seq} was made with key {record.key_id}, which is not here")
+    elif chain_of(before, record, vault) != record.chain:
+        findings.add("DAMAGED", record.seq, f"record {record.seq} or the chain before it was changed")
+
+
+def _chain_at(connection: sqlite3.Connection, seq: int) -> bytes | None:
+    found = connection.execute("SELECT chain FROM record WHERE seq = ?", (seq,)).fetchone()
+    return found[0] if found else None
+
+
+_CURRENT_CONTRADICTS = """
+SELECT c.txn_id, c.last_seq FROM current c
+LEFT JOIN record l ON l.seq = c.last_seq LEFT JOIN record f ON f.seq = c.first_seq
+WHERE l.seq IS NULL OR f.seq IS NULL OR f.previous <> 0 OR f.txn_id <> c.txn_id OR l.txn_id <> c.txn_id
+   OR l.lane <> c.lane OR l.reference <> c.reference OR l.state <> c.state OR l.pending <> c.pending
+"""
+_LATEST_CONTRADICTS = """
+SELECT r.txn_id, max(r.seq) AS newest FROM record r WHERE r.txn_id <> '' GROUP BY r.txn_id
+EXCEPT SELECT txn_id, last_seq FROM current
+"""
+_SEALED_CONTRADICTS = """
+SELECT r.txn_id, max(r.seq) AS newest FROM record r WHERE length(r.sealed) > 0 GROUP BY r.txn_id
+EXCEPT SELECT txn_id, sealed_seq FROM current
+"""
+
+
+def _check_current(connection: sqlite3.Connection, findings: Findings) -> None:
+    for query in (_CURRENT_CONTRADICTS, _LATEST_CONTRADICTS, _SEALED_CONTRADICTS):
+        for txn_id, seq in connection.execute(f"{query} LIMIT {_EXAMPLES}"):
+            text = f"the current state of transaction {txn_id} contradicts record {seq}"
+            findings.add("DAMAGED", seq if isinstance(seq, int) else 0, text)
+
+
+def _check_counters(connection: sqlite3.Connection, findings: Findings) -> None:
+    query = "SELECT c.name, c.value, c.seq, r.counters FROM counter c LEFT JOIN record r ON r.seq = c.seq"
+    for name, value, seq, set_there in connection.execute(query):
+        if _counters_of(set_there).get(name) != value:
+            findings.add("DAMAGED", seq, f"counter {name} contradicts record {seq}")
+    newest: dict[str, int] = {}
+    for (set_there,) in connection.execute("SELECT counters FROM record WHERE counters <> '' ORDER BY seq"):
+        newest.update(_counters_of(set_there))
+    if newest != dict(connection.execute("SELECT name, value FROM counter")):
+        findings.add("DAMAGED", 0, "the counters contradict the records")
+
+
+def _counters_of(text: str | None) -> dict[str, int]:
+    try:
+        return dict(json.loads(text)) if text else {}
+    except ValueError:
+        return {}
+
+
+def _check_pending_bodies(connection: sqlite3.Connection, vault: Vault, findings: Findings) -> None:
+    for raw in connection.execute("SELECT * FROM current WHERE pending = 1"):
+        current = Current(*raw)
+        for seq in {current.last_seq, current.sealed_seq} - {0}:
+            _check_record_alone(connection, vault, seq, findings)
+        if current.sealed_seq:
+            _check_body(connection, vault, current, findings)
+
+
+def _check_record_alone(connection: sqlite3.Connection, vault: Vault, seq: int, findings: Findings) -> None:
+    found = connection.execute(f"SELECT {COLUMNS} FROM record WHERE seq = ?", (seq,)).fetchone()
+    before = _chain_at(connection, seq - 1) if seq > 1 else genesis(findings.journal_id)
+    if found is None:
+        findings.add("DAMAGED", seq, f"record {seq} is missing")
+    else:
+        _check_link(before, Record(*found), vault, findings)
+
+
+def _check_body(connection: sqlite3.Connection, vault: Vault, current: Current, findings: Findings) -> None:
+    query = "SELECT sealed FROM record WHERE seq = ?"
+    found = connection.execute(query, (current.sealed_seq,)).fetchone()
+    try:
+        vault.open_sealed(found[0] if found else b"", seal_context(current.txn_id, current.sealed_seq))
+    except VaultError as error:
+        kind = "DAMAGED" if found and vault.knows(found[0][1:5].hex()) else "KEY"
+        findings.add(kind, current.sealed_seq, f"transaction {current.txn_id}: {error.text}")

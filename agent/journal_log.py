@@ -1,0 +1,116 @@
+"""The write-ahead log of SQLite, read only to notice damage about which SQLite is silent.
+
+SQLite takes the log up to its first invalid frame and ignores the rest: right after a power cut (the rest was one
+commit, never acknowledged), but one flipped byte in the middle makes every later commit vanish without an error. The
+difference can be seen: behind the invalid frame there is at most one unacknowledged commit, so frames of two or more
+commits of the same generation (salt) mean that acknowledged ones are lost. A damaged header hides the whole log; then
+its pages must at least stand in the database already.
+
+Source: SQLite file format (sqlite.org/fileformat2.html), section 4: header of 32 bytes (magic, version, page size,
+checkpoint number, salt 1, salt 2, checksum 1, 2), frames of 24 bytes (page, pages after commit or 0, salts, checksums)
+plus a page; all big-endian words, the checksums in the byte order that the last bit of the magic names.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from agent.journal_space import FRAME_BYTES, PAGE_BYTES
+
+HEADER_BYTES = 32
+_FRAME_HEADER = struct.Struct(">II8sII")
+_SALTS = slice(16, 24)
+
+
+class Frame(NamedTuple):
+    """The header of one frame; `commit_pages` is not 0 where a commit ends."""
+
+    number: int
+    page: int
+    commit_pages: int
+    salts: bytes
+
+
+def commits_behind(log: Path, valid_frames: int) -> int:
+    """Commits of the log's own generation behind the frames that SQLite accepts: more than one cannot be honest."""
+    with log.open("rb") as stream:
+        salts = stream.read(HEADER_BYTES)[_SALTS]
+        return _count_commits(frame for frame in _frames(stream, valid_frames) if frame.salts == salts)
+
+
+def hidden_pages(log: Path, database: Path) -> int:
+    """Pages of a log with a damaged header which the database does not hold: 0 if header or database is whole.
+
+    Must run before SQLite opens the database: closing a second descriptor of a file drops SQLite's locks on it.
+    """
+    if not log.exists() or not database.exists():
+        return 0
+    with log.open("rb") as stream, database.open("rb") as pages:
+        header = stream.read(HEADER_BYTES)
+        if len(header) < HEADER_BYTES or not any(header) or _header_is_valid(header):
+            return 0
+        generation = list(_first_generation(stream))
+        if _count_commits(iter(generation)) < 2:
+            return 0
+        newest = {frame.page: frame.number for frame in generation}
+        return sum(_page(stream, index) != _database_page(pages, page) for page, index in newest.items())
+
+
+def checksum(data: bytes, big_endian: bool, before: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """SQLite's log checksum over `data` (a multiple of 8 bytes), continued from `before`."""
+    one, two = before
+    words = struct.unpack(f"{'>' if big_endian else '<'}{len(data) // 4}I", data)
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        one = (one + first + two) & 0xFFFFFFFF
+        two = (two + second + one) & 0xFFFFFFFF
+    return one, two
+
+
+def _header_is_valid(header: bytes) -> bool:
+    magic, *_, one, two = struct.unpack(">8I", header)
+    return magic & ~1 == 0x377F0682 and checksum(header[:24], bool(magic & 1)) == (one, two)
+
+
+def _frames(stream: BinaryIO, start: int) -> Iterator[Frame]:
+    index = start
+    while True:
+        stream.seek(HEADER_BYTES + index * FRAME_BYTES)
+        header = stream.read(_FRAME_HEADER.size)
+        if len(header) < _FRAME_HEADER.size:
+            return
+        page, commit_pages, salts, _, _ = _FRAME_HEADER.unpack(header)
+        yield Frame(index, page, commit_pages, salts)
+        index += 1
+
+
+def _first_generation(stream: BinaryIO) -> Iterator[Frame]:
+    salts = b""
+    for frame in _frames(stream, 0):
+        salts = salts or frame.salts
+        if frame.salts != salts or not frame.page:
+            return
+        yield frame
+
+
+def _count_commits(frames: Iterator[Frame]) -> int:
+    """Commits that end in these frames; a last frame written twice (padding, psow=0) counts once."""
+    commits, before = 0, None
+    for frame in frames:
+        mark = (frame.page, frame.commit_pages)
+        if frame.commit_pages and mark != before:
+            commits += 1
+        before = mark if frame.commit_pages else None
+    return commits
+
+
+def _page(stream: BinaryIO, index: int) -> bytes:
+    stream.seek(HEADER_BYTES + index * FRAME_BYTES + _FRAME_HEADER.size)
+    return stream.read(PAGE_BYTES)
+
+
+def _database_page(pages: BinaryIO, number: int) -> bytes:
+    pages.seek((number - 1) * PAGE_BYTES)
+    return pages.read(PAGE_BYTES)

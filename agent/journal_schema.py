@@ -1,0 +1,222 @@
+"""The tables of the journal, its chain, and the way from an older version to this one.
+
+`record` is append-only: `seq` runs from 1 without a gap, `previous` points to the record before of the same transaction
+(0: its first), `chain` is an HMAC over the chain value before and every other column, so that no byte of a record can
+change, vanish or move unseen. `current` (one row a transaction) and `counter` are written in the same commit and can be
+derived from `record`; they exist to be fast, and every start compares them with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.durable_file import rename_durably, sync_file
+from agent.journal_contract import JournalUnreadable, Row
+from agent.vault import Vault
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x5245564A  # "REVJ", for `file` and for the refusal of foreign databases
+
+TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE record (
+    seq       INTEGER PRIMARY KEY,
+    previous  INTEGER NOT NULL,
+    txn_id    TEXT NOT NULL,
+    lane      TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    state     TEXT NOT NULL,
+    pending   INTEGER NOT NULL,
+    event     TEXT NOT NULL,
+    at_utc    TEXT NOT NULL,
+    public    TEXT NOT NULL,
+    counters  TEXT NOT NULL,
+    sealed    BLOB NOT NULL,
+    key_id    TEXT NOT NULL,
+    chain     BLOB NOT NULL
+) STRICT;
+CREATE TABLE current (
+    txn_id     TEXT PRIMARY KEY,
+    lane       TEXT NOT NULL,
+    reference  TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    pending    INTEGER NOT NULL,
+    first_seq  INTEGER NOT NULL,
+    last_seq   INTEGER NOT NULL,
+    sealed_seq INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX current_reference ON current (lane, reference, first_seq);
+CREATE INDEX current_pending ON current (first_seq) WHERE pending = 1;
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE filler (body BLOB NOT NULL) STRICT;
+"""
+
+COLUMNS = (
+    "seq, previous, txn_id, lane, reference, state, pending, event, at_utc, public, counters, sealed, key_id, chain"
+)
+INSERT_RECORD = f"INSERT INTO record ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+UPSERT_CURRENT = """
+INSERT INTO current (txn_id, lane, reference, state, pending, first_seq, last_seq, sealed_seq) VALUES (?,?,?,?,?,?,?,?)
+ON CONFLICT (txn_id) DO UPDATE
+SET state = excluded.state, pending = excluded.pending, last_seq = excluded.last_seq, sealed_seq = excluded.sealed_seq
+"""
+UPSERT_COUNTER = """
+INSERT INTO counter (name, value, seq) VALUES (?,?,?)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value, seq = excluded.seq
+"""
+
+Migration = Callable[[sqlite3.Connection], None]
+# version -> what makes version + 1 of it, inside one transaction that the caller holds.
+MIGRATIONS: Mapping[int, Migration] = {}
+
+
+class Record(NamedTuple):
+    """One row of `record`, in the order of COLUMNS."""
+
+    seq: int
+    previous: int
+    txn_id: str
+    lane: str
+    reference: str
+    state: str
+    pending: int
+    event: str
+    at_utc: str
+    public: str
+    counters: str
+    sealed: bytes
+    key_id: str
+    chain: bytes
+
+    def row(self) -> Row:
+        """The record as history shows it."""
+        return Row(
+            self.seq,
+            self.previous,
+            self.txn_id,
+            self.lane,
+            self.reference,
+            self.state,
+            bool(self.pending),
+            self.event,
+            self.public,
+            self.at_utc,
+        )
+
+
+class Current(NamedTuple):
+    """One row of `current`."""
+
+    txn_id: str
+    lane: str
+    reference: str
+    state: str
+    pending: int
+    first_seq: int
+    last_seq: int
+    sealed_seq: int
+
+
+def genesis(journal_id: str) -> bytes:
+    """The chain value before the first record: it binds the records to their journal."""
+    return hashlib.sha256(b"pos-reversal-agent journal " + journal_id.encode()).digest()
+
+
+def chain_of(before: bytes, record: Record, vault: Vault) -> bytes:
+    """The chain value of `record` (its own `chain` is ignored): each column goes in with its length."""
+    parts = [before]
+    for value in record[:-1]:
+        data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+        parts += (len(data).to_bytes(4, "big"), data)
+    return vault.chain_code(b"".join(parts), record.key_id)
+
+
+def seal_context(txn_id: str, seq: int) -> bytes:
+    """The identity of a sealed body: it opens in its own row only."""
+    return f"pos-reversal-agent record 1|{txn_id}|{seq}".encode()
+
+
+def create_tables(connection: sqlite3.Connection, journal_id: str, key_id: str) -> None:
+    """Creates everything in one commit."""
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in TABLES.split(";"):
+        connection.execute(statement)
+    meta = {"journal_id": journal_id, "key_id": key_id, "schema": str(SCHEMA_VERSION)}
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
+    """All of `meta`."""
+    return dict(connection.execute("SELECT name, value FROM meta"))
+
+
+def bring_up_to_date(
+    connection: sqlite3.Connection,
+    path: Path,
+    migrations: Mapping[int, Migration] = MIGRATIONS,
+    target: int = SCHEMA_VERSION,
+) -> Path | None:
+    """Migrates to `target`, after a whole copy was made beside the journal: its path, or None if nothing was to do.
+
+    Raises JournalUnreadable for a newer version, a foreign database, or a version without a migration.
+    """
+    version = _version(connection, path)
+    if version == target:
+        return None
+    _refuse_unknown(version, path, migrations, target)
+    copy = path.with_name(f"{path.name}.schema{version}")
+    copy_database(connection, copy)
+    connection.execute("BEGIN IMMEDIATE")
+    for step in range(version, target):
+        migrations[step](connection)
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(target),))
+    connection.execute(f"PRAGMA user_version = {target}")
+    connection.execute("COMMIT")
+    return copy
+
+
+def copy_database(connection: sqlite3.Connection, target: Path) -> None:
+    """A whole, consistent, durable copy of an open journal (mode 0600); an older file of that name is replaced."""
+    draft = target.with_name(target.name + ".part")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600, exist_ok=False)
+    copy = sqlite3.connect(draft, isolation_level=None)
+    try:
+        connection.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+    finally:
+        copy.close()
+    sync_file(draft)
+    rename_durably(draft, target)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if application != APPLICATION_ID:
+        raise JournalUnreadable(
+            "DAMAGED", path, "this is not a journal of this program", "check the path in the configuration"
+        )
+    return version
+
+
+def _refuse_unknown(version: int, path: Path, migrations: Mapping[int, Migration], target: int) -> None:
+    if version > target:
+        raise JournalUnreadable(
+            "SCHEMA",
+            path,
+            f"written by a newer version (schema {version}, this program knows {target})",
+            f"install the newer version again, or restore {path.name}.schema{target} if nothing is pending",
+        )
+    missing = [step for step in range(version, target) if step not in migrations]
+    if missing:
+        raise JournalUnreadable(
+            "SCHEMA", path, f"schema {version} cannot be brought to {target}", "install the version between first"
+        )

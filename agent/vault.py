@@ -1,0 +1,199 @@
+"""Sealing of card data at rest: AES-256-GCM under keys from one key file.
+
+Rules not to break:
+
+1. A key file is created only when the journal it belongs to does not exist yet; nothing is ever overwritten.
+2. A nonce is 96 random bits and never derived from a sequence number: a restored copy of a journal would use
+   the same numbers again, and one repeated nonce opens both messages. Limit: 2^32 seals a key
+   (NIST SP 800-38D, 8.3); a terminal with 1,000 sales a day needs 11,000 years.
+3. No text, repr or error of this file holds a key or a plain body.
+
+Key file: mode 0600 or 0400, either exactly 32 raw bytes, or lines of base64 (44 characters, `#` comments): the
+first key seals, the others only open what they sealed before (rotation: put the new key on top).
+
+A sealed blob: version (1 byte, 01) | key id (4) | nonce (12) | ciphertext and tag (plain + 16).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from agent.durable_file import create_durably, rename_durably
+from protocol.errors import AgentError
+
+KEY_BYTES = 32
+KEY_ID_BYTES = 4
+NONCE_BYTES = 12
+TAG_BYTES = 16
+BLOB_VERSION = b"\x01"
+_HEADER_BYTES = len(BLOB_VERSION) + KEY_ID_BYTES + NONCE_BYTES
+
+
+class VaultError(AgentError):
+    """A key file cannot be used, or a sealed body does not open with the keys at hand."""
+
+    code = "E-VAULT"
+
+
+class Vault:
+    """Seals and opens bodies, and authenticates chains, with the keys of one key file."""
+
+    def __init__(self, keys: Sequence[bytes], unsettled: tuple[Path, Path] | None = None) -> None:
+        """`unsettled`: (new, final) name of a key file that is being created, see `settle`."""
+        if not keys or any(len(key) != KEY_BYTES for key in keys):
+            raise VaultError(f"a key must have {KEY_BYTES} bytes", "restore the key file from its backup")
+        self._seal_keys = {_key_id(key): AESGCM(_derive(key, b"seal")) for key in keys}
+        self._chain_keys = {_key_id(key): _derive(key, b"chain") for key in keys}
+        self._current = _key_id(keys[0])
+        self._unsettled = unsettled
+
+    def __repr__(self) -> str:
+        return f"Vault(key_id={self.key_id!r})"
+
+    @classmethod
+    def open(cls, key_file: Path) -> Vault:
+        """The vault of an existing key file. Raises VaultError, with what to do, if it cannot be used."""
+        return cls(_load_keys(key_file))
+
+    @classmethod
+    def open_or_create(cls, key_file: Path, belongs_to: Iterable[Path]) -> Vault:
+        """The vault of `key_file`; on the very first start a new key.
+
+        `belongs_to`: journal and high-water file. If the key is missing while one of them exists, it was lost,
+        and nothing is created. A new key has the name `<key file>.new` until `settle`: a power cut in the middle of
+        a first start therefore does not look like a lost journal.
+        """
+        waiting = key_file.with_name(key_file.name + ".new")
+        if key_file.exists():
+            return cls.open(key_file)
+        if waiting.exists():
+            return cls(_load_keys(waiting), unsettled=(waiting, key_file))
+        left = [path for path in belongs_to if path.exists()]
+        if left:
+            raise VaultError(
+                f"key file {key_file} is missing, but {left[0]} exists",
+                "restore the key file from its backup; without it the card data of pending reversals cannot be read",
+            )
+        _create_key(waiting)
+        return cls(_load_keys(waiting), unsettled=(waiting, key_file))
+
+    @property
+    def key_id(self) -> str:
+        """Id (8 hex digits) of the key that seals now. It says nothing about the key."""
+        return self._current
+
+    @property
+    def fresh(self) -> bool:
+        """True while the key is new and nothing relies on it yet: a journal may be created."""
+        return self._unsettled is not None
+
+    def settle(self) -> None:
+        """Gives a new key file its final name: from now on a missing journal means a lost journal."""
+        if self._unsettled is None:
+            return
+        waiting, final = self._unsettled
+        try:
+            rename_durably(waiting, final)
+        except OSError as error:
+            raise VaultError(f"key file {final} cannot be created: {error.strerror}") from error
+        self._unsettled = None
+
+    def knows(self, key_id: str) -> bool:
+        """Whether bodies and chains made with this key can be checked."""
+        return key_id in self._seal_keys
+
+    def seal(self, plain: bytes, context: bytes) -> bytes:
+        """`plain`, readable only with this key and the same `context` (the identity of its row)."""
+        nonce = os.urandom(NONCE_BYTES)
+        header = BLOB_VERSION + bytes.fromhex(self._current)
+        return header + nonce + self._seal_keys[self._current].encrypt(nonce, plain, header + context)
+
+    def open_sealed(self, blob: bytes, context: bytes) -> bytes:
+        """The plain bytes. Raises VaultError if the blob is damaged, moved from another row, or its key is not here."""
+        if len(blob) < _HEADER_BYTES + TAG_BYTES or blob[:1] != BLOB_VERSION:
+            raise VaultError("a sealed body is damaged: not a blob of this vault")
+        header = blob[: 1 + KEY_ID_BYTES]
+        key = self._seal_keys.get(header[1:].hex())
+        if key is None:
+            raise VaultError(f"key {header[1:].hex()} is not in the key file", "add the old key as a further line")
+        try:
+            return key.decrypt(blob[len(header) : _HEADER_BYTES], blob[_HEADER_BYTES:], header + context)
+        except InvalidTag:
+            raise VaultError("a sealed body is damaged or stands in the wrong row") from None
+
+    def chain_code(self, data: bytes, key_id: str) -> bytes:
+        """HMAC-SHA-256 (32 bytes) of `data` under the chain key of `key_id`. Raises VaultError if it is not here."""
+        key = self._chain_keys.get(key_id)
+        if key is None:
+            raise VaultError(f"key {key_id} is not in the key file", "add the old key as a further line")
+        return hmac.digest(key, data, "sha256")
+
+
+def _derive(key: bytes, purpose: bytes) -> bytes:
+    """A key for one purpose (one block of HKDF-Expand, RFC 5869: HMAC(key, info | 01))."""
+    return hmac.digest(key, b"pos-reversal-agent " + purpose + b"\x01", "sha256")
+
+
+def _key_id(key: bytes) -> str:
+    return hashlib.sha256(_derive(key, b"id")).hexdigest()[: 2 * KEY_ID_BYTES]
+
+
+def _load_keys(key_file: Path) -> list[bytes]:
+    try:
+        status = os.stat(key_file)
+        content = key_file.read_bytes()
+    except OSError as error:
+        raise VaultError(
+            f"key file {key_file} cannot be read: {error.strerror}", "restore it from its backup"
+        ) from error
+    _refuse_open_to_others(key_file, status)
+    if len(content) == KEY_BYTES:
+        return [content]
+    return [_decode_line(key_file, number, line) for number, line in _key_lines(content)]
+
+
+def _refuse_open_to_others(key_file: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise VaultError(f"key file {key_file} is not a regular file")
+    if status.st_mode & 0o077:
+        raise VaultError(
+            f"key file {key_file} has mode {stat.S_IMODE(status.st_mode):04o}: others may read it",
+            f"chmod 0600 {key_file}, and change the key if others could have read it",
+        )
+
+
+def _key_lines(content: bytes) -> list[tuple[int, bytes]]:
+    numbered = ((number, line.strip()) for number, line in enumerate(content.splitlines(), 1))
+    return [(number, line) for number, line in numbered if line and not line.startswith(b"#")]
+
+
+def _decode_line(key_file: Path, number: int, line: bytes) -> bytes:
+    try:
+        key = base64.b64decode(line, validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise VaultError(
+            f"key file {key_file}, line {number}: not {KEY_BYTES} bytes in base64",
+            "restore the key file from its backup",
+        )
+    return key
+
+
+def _create_key(path: Path) -> None:
+    try:
+        create_durably(path, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
+    except OSError as error:
+        raise VaultError(
+            f"key file {path} cannot be created: {error.strerror}", "check the directory and its rights"
+        ) from error
