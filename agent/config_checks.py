@@ -1,0 +1,229 @@
+"""What must fit together in a configuration, beyond the shape of single keys.
+
+Each check takes the sections that could be read (a broken one is None and was reported already), so
+that one run finds everything that is wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.config_keys import Report
+from agent.config_schema import Agent, Checkout, DeviceConfig, Journal, Keys, Lane, PendingLimits, Policy, Tls
+from agent.macs import PAD_CORE
+from protocol.errors import AgentError, MacError
+from protocol.mac import prepare
+from protocol.profile import Profile
+
+ProfileLoader = Callable[[str, Sequence[Path | str]], Profile]
+
+# sun_path of unix(7) is 108 bytes with its final zero.
+SOCKET_PATH_BYTES_MAX = 107
+PORT_MAX = 65_535
+
+DRIVERS = {"reader": ("ccid-serial", "ccid-usb", "neo2"), "pinpad": ("ipp",), "printer": ("escpos",)}
+
+
+def check(parts: Mapping[str, Any], device_names: Iterable[str], load_profile: ProfileLoader, report: Report) -> None:
+    """Everything that concerns more than one key. `device_names`: also of devices that could not be read."""
+    lanes: Sequence[Lane | None] = parts.get("lanes") or ()
+    devices: Sequence[DeviceConfig | None] = parts.get("devices") or ()
+    names = _Names(devices, device_names, report)
+    _check_places(parts["agent"], parts["journal"], parts["keys"], report)
+    _check_policy(parts["policy"], report)
+    if not lanes and not any(problem.where.startswith("lane") for problem in report.problems):
+        report.add("lane", "there is no lane", "add one [[lane]] for each terminal id")
+    for index, lane in _present(lanes):
+        _check_lane(lane, f"lane[{index}]", names, parts.get("profiles_directories", ()), load_profile, report)
+    _check_unique(lanes, "lane", lambda lane: lane.name, "name", report)
+    _check_unique(lanes, "lane", lambda lane: (lane.merchant_id, lane.terminal_id), "terminal_id", report)
+    for index, device in _present(devices):
+        _check_device(device, f"device[{index}]", report)
+    _check_unique(devices, "device", lambda device: device.name, "name", report)
+    _check_unique(devices, "device", lambda device: device.port.partition("?")[0], "port", report)
+    _check_checkout(parts.get("checkout"), names, report)
+
+
+class _Names:
+    """The devices by name."""
+
+    def __init__(self, devices: Sequence[DeviceConfig | None], names: Iterable[str], report: Report) -> None:
+        self._kinds = {device.name: device.kind for device in devices if device}
+        self._names = sorted({*self._kinds, *names})
+        self._report = report
+
+    def expect(self, name: str, kind: str, where: str) -> None:
+        """Report unless `name` is a device of that kind (a device that is broken itself counts)."""
+        if name not in self._names:
+            known = f"known devices: {', '.join(self._names)}" if self._names else "there is no [[device]]"
+            self._report.add(where, f'there is no device "{name}"', known)
+        elif self._kinds.get(name, kind) != kind:
+            self._report.add(where, f'the device "{name}" is a {self._kinds[name]}', f"name a {kind}")
+
+
+def _present(items: Sequence[Any | None]) -> Iterator[tuple[int, Any]]:
+    return ((index, item) for index, item in enumerate(items) if item is not None)
+
+
+def _check_unique(
+    items: Sequence[Any | None], kind: str, identity: Callable[[Any], object], key: str, report: Report
+) -> None:
+    seen: dict[object, int] = {}
+    for index, item in _present(items):
+        first = seen.setdefault(identity(item), index)
+        if first != index:
+            right = f"every {kind} needs its own; see {kind}[{first}]"
+            report.add(f"{kind}[{index}].{key}", f"is used by another {kind} already", right)
+
+
+def _check_places(agent: Agent | None, journal: Journal | None, keys: Keys | None, report: Report) -> None:
+    if agent and len(os.fsencode(agent.socket)) > SOCKET_PATH_BYTES_MAX:
+        text = f"the path has {len(os.fsencode(agent.socket))} bytes"
+        report.add("agent.socket", text, f"a socket's path may have {SOCKET_PATH_BYTES_MAX}: use a shorter run_dir")
+    if journal and journal.path == journal.highwater:
+        report.add("journal.highwater", "is the same file as journal.path", "give it a file of its own")
+    if keys and keys.data_key_file.exists():  # where it does not, the first start makes it
+        check_private(keys.data_key_file, "keys.data_key_file", report)
+
+
+def _check_policy(policy: Policy | None, report: Report) -> None:
+    limits = policy.while_pending if policy else None
+    if isinstance(limits, PendingLimits) and not any(dataclasses.astuple(limits)):
+        report.add("policy.while_pending", "no limit is given", 'give count, amount_minor or age_s, or say "warn"')
+
+
+def _check_lane(
+    lane: Lane,
+    where: str,
+    names: _Names,
+    directories: Sequence[Path],
+    load_profile: ProfileLoader,
+    report: Report,
+) -> None:
+    for index, host in enumerate(lane.hosts):
+        if not 1 <= int(host.rpartition(":")[2]) <= PORT_MAX:
+            report.add(f"{where}.hosts[{index}]", f'"{host}" has no possible port', f"a port is 1 to {PORT_MAX}")
+    if len(set(lane.hosts)) != len(lane.hosts):
+        report.add(f"{where}.hosts", "an address is given twice", "give each once, the preferred one first")
+    if lane.tls:
+        _check_tls(lane.tls, f"{where}.tls", report)
+    if lane.pinpad:
+        names.expect(lane.pinpad, "pinpad", f"{where}.pinpad")
+    try:
+        profile = load_profile(lane.profile, directories)
+    except AgentError as error:
+        report.add(f"{where}.profile", error.text, error.hint or "name a profile that exists")
+    else:
+        _check_retry(lane, profile, where, report)
+        _check_mac(lane, profile, where, report)
+
+
+def _check_tls(tls: Tls, where: str, report: Report) -> None:
+    if not tls.ca_file and not tls.system_ca and not tls.pin_sha256:
+        wrong = "nothing says which host is the right one"
+        report.add(where, wrong, "give ca_file, system_ca = true or pin_sha256; without them anybody could be the host")
+    if tls.ca_file and tls.system_ca:
+        report.add(f"{where}.system_ca", "stands beside ca_file", "choose one of them")
+    if tls.client_key and not tls.client_certificate:
+        report.add(f"{where}.client_key", "has no client_certificate", "give both or none")
+    for name in ("ca_file", "client_certificate"):
+        file = getattr(tls, name)
+        if file and not os.access(file, os.R_OK):
+            report.add(f"{where}.{name}", f"{file} cannot be read", "check path and rights")
+    if tls.client_key:
+        check_private(tls.client_key, f"{where}.client_key", report)
+
+
+def _check_retry(lane: Lane, profile: Profile, where: str, report: Report) -> None:
+    base_s = lane.retry.base_s if lane.retry.base_s is not None else profile.retry.base_s
+    cap_s = lane.retry.cap_s if lane.retry.cap_s is not None else profile.retry.cap_s
+    if cap_s < base_s:
+        report.add(
+            f"{where}.retry", f"cap_s ({cap_s:g}) is shorter than base_s ({base_s:g})", "raise cap_s or lower base_s"
+        )
+
+
+def _check_mac(lane: Lane, profile: Profile, where: str, report: Report) -> None:
+    if lane.mac != "none" and profile.mac.algorithm == "none":
+        report.add(
+            f"{where}.mac", f'the profile "{lane.profile}" knows no MAC', 'say mac = "none" or change the profile'
+        )
+    elif lane.mac == "software":
+        _check_software_mac(lane, where, report)
+    elif lane.mac == "pinpad":
+        _check_pinpad_mac(lane, profile, where, report)
+
+
+def _check_software_mac(lane: Lane, where: str, report: Report) -> None:
+    if lane.mac_key_file is None:
+        report.add(f"{where}.mac_key_file", "is missing", 'mac = "software" needs it')
+    elif check_private(lane.mac_key_file, f"{where}.mac_key_file", report):
+        try:
+            read_key_file(lane.mac_key_file)
+        except ValueError:
+            report.add(f"{where}.mac_key_file", "holds no key", "expected one line of 16, 32 or 48 hexadecimal digits")
+
+
+def _check_pinpad_mac(lane: Lane, profile: Profile, where: str, report: Report) -> None:
+    if not lane.pinpad:
+        report.add(f"{where}.pinpad", "is missing", 'mac = "pinpad" needs the name of the device')
+    if not lane.mac_key:
+        report.add(f"{where}.mac_key", "is missing", 'mac = "pinpad" needs the working key under the master key')
+    try:
+        core, _ = prepare(profile.mac, bytes(8))
+    except MacError as error:
+        core = error.text
+    if core != PAD_CORE:
+        wrong = f'a PIN pad cannot compute the MAC of the profile "{lane.profile}" ({profile.mac.algorithm})'
+        report.add(f"{where}.mac", wrong, "use another profile, or on the bench the software MAC")
+
+
+def _check_device(device: DeviceConfig, where: str, report: Report) -> None:
+    drivers = DRIVERS[device.kind]
+    if device.driver not in drivers:
+        expected = " or ".join(f'"{name}"' for name in drivers)
+        report.add(f"{where}.driver", f'"{device.driver}" does not drive a {device.kind}', f"use {expected}")
+
+
+def _check_checkout(checkout: Checkout | None, names: _Names, report: Report) -> None:
+    for kind in ("reader", "pinpad", "printer"):
+        name = getattr(checkout, kind, "")
+        if name:
+            names.expect(name, kind, f"checkout.{kind}")
+
+
+# --- files with keys ---------------------------------------------------------------------------
+
+
+def check_private(file: Path, where: str, report: Report) -> bool:
+    """Whether `file` is a readable regular file that only its owner may use; reported where not."""
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        report.add(where, f"{file} cannot be used: {error.strerror}", "check path and rights")
+        return False
+    if not stat.S_ISREG(mode):
+        report.add(where, f"{file} is no regular file", "name a file")
+    elif mode & 0o077:
+        report.add(where, f"{file} has mode {stat.S_IMODE(mode):04o}: others may read it", f"chmod 0600 {file}")
+    elif not os.access(file, os.R_OK):
+        report.add(where, f"{file} cannot be read", "it must belong to the daemon's user")
+    else:
+        return True
+    return False
+
+
+def read_key_file(file: Path) -> bytes:
+    """The key of a file with one line of hexadecimal digits. Raises ValueError without repeating any of it."""
+    try:
+        key = bytes.fromhex(file.read_text("ascii"))
+    except (ValueError, OSError):
+        key = b""
+    if len(key) not in (8, 16, 24):  # single DES, double and triple length
+        raise ValueError(f"{file} holds no key")
+    return key
