@@ -1,0 +1,84 @@
+"""Is this message the answer to that one? Graded, and every difference said in words that may be shown.
+
+Rules:
+1. Another class, another STAN, or any compared element that is there and differs: not accepted.
+2. An element that must be there and is not: not accepted, unless the profile's rule allows it (grade "weak").
+3. "full": everything that the profile compares was there; "good": all of the core was.
+The response code is no part of the match; the MAC is checked by the caller, who knows the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from protocol import masking
+from protocol.elements import element
+from protocol.errors import MessageError
+from protocol.iso8583 import Message
+from protocol.mti import reply_to
+from protocol.rules import Profile
+from protocol.templates import Slice
+
+
+@dataclass(frozen=True)
+class Match:
+    """The verdict: accepted or not, how sure ("full", "good", "weak", "none"), and what differs or lacks, masked."""
+
+    accepted: bool
+    grade: str
+    differences: tuple[str, ...]
+
+
+def match_reply(identity: Mapping[str, str], reply: Message, profile: Profile) -> Match:
+    """Gives whether `reply` answers the message whose identity was stored, and how surely."""
+    rules = profile.matching
+    wrong = _class_difference(identity.get("mti", ""), reply.mti, rules.accept_repeat_reply)
+    lacking: list[str] = []
+    weak = False
+    for item in rules.core:
+        found = _compare(item, identity, reply)
+        if found is None:
+            weak = True
+            text = f"{_name(item)} is missing"
+            (lacking if item in rules.may_be_absent else wrong).append(text)
+        else:
+            wrong.extend(found)
+    full = not weak
+    for item in rules.echoed:
+        found = _compare(item, identity, reply)
+        full = full and found is not None
+        wrong.extend(found or ())
+    if wrong:
+        return Match(False, "none", tuple(wrong + lacking))
+    return Match(True, "weak" if weak else "full" if full else "good", tuple(lacking))
+
+
+def _class_difference(sent: str, received: str, accept_repeat: bool) -> list[str]:
+    """Gives a difference when the message type is not the one that answers `sent`."""
+    try:
+        expected = reply_to(sent)
+    except MessageError:
+        return [f"message type {sent or 'unknown'} has no answer"]
+    allowed = {expected, expected[:3] + str(int(expected[3]) + 1)} if accept_repeat else {expected}
+    return [] if received in allowed else [f"message type {received}, expected {expected}"]
+
+
+def _compare(item: Slice, identity: Mapping[str, str], reply: Message) -> list[str] | None:
+    """Gives the difference in one element, [] when there is none, None when one side lacks it."""
+    expected = item.of(identity.get(str(item.field), ""))
+    received = item.of(shown_in_identity(item.field, reply.get(item.field)))
+    if not expected or not received:
+        return None
+    if expected == received:
+        return []
+    return [f"{_name(item)} {masking.scrub(received)}, expected {masking.scrub(expected)}"]
+
+
+def shown_in_identity(field: int, value: str) -> str:
+    """Gives an element as it stands in an identity, which is no secret: a card number masked."""
+    return masking.mask_pan(value) if field == 2 else value.rstrip()
+
+
+def _name(item: Slice) -> str:
+    return f"{element(item.field).name} ({item})"
