@@ -43,7 +43,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What the original's reply told, if there was one. `date` MMDD, `time` hhmmss, `chip_data` hexadecimal (element 55)."""
+    """What the original's reply told, if there was one. `date` MMDD, `time` hhmmss, `chip_data` hexadecimal."""
 
     approval_code: str = ""
     rrn: str = ""
@@ -218,8 +218,8 @@ def render(
 ) -> bytes:
     """Gives the bytes of one attempt, the MAC slot still zero.
 
-    `stamp` "MMDDhhmmss" (UTC) is for element 7, `local` "MMDDhhmmss" for elements 12 and 13, `stan` for element 11; each
-    is ignored where the reversal has no such slot. Raises MessageError when a value does not fit its slot.
+    `stamp` "MMDDhhmmss" (UTC) is for element 7, `local` "MMDDhhmmss" for elements 12 and 13, `stan` for element 11;
+    each is ignored where the reversal has no such slot. Raises MessageError when a value does not fit its slot.
     """
     values = {
         "mti": frozen.repeat_mti if repeat else frozen.mti,

@@ -1,4 +1,4 @@
-"""Chip data (element 55) as tags: BER-TLV, just enough to keep some tags and drop the rest. Source: EMV book 3 annex B."""
+"""Chip data (element 55) as tags: BER-TLV, just enough to keep some and drop the rest. Source: EMV book 3 annex B."""
 
 from __future__ import annotations
 
