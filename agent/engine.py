@@ -19,8 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from protocol.reversal import reason_code, render
-
 from agent.events import (
     Alarm,
     Answered,
@@ -49,6 +47,8 @@ from agent.events import (
 )
 from agent.policy import Policy
 from agent.records import Closing, State, Transaction
+from protocol.learning import learn
+from protocol.reversal import reason_code, render
 
 Decision = tuple[Transaction, tuple[Effect, ...]]
 
@@ -102,7 +102,7 @@ def request_answered(record: Transaction, event: Answered, now: Now, policy: Pol
     record = replace(record, rrn=event.learnt.rrn, approval_code=event.learnt.approval_code)
     if not approved:
         return _end(replace(record, cause="declined"), State.DECLINED, now), ()
-    record = replace(record, frozen=record.frozen and record.frozen.learn(event.learnt))
+    record = replace(record, frozen=record.frozen and learn(record.frozen, policy.profile, record.kind, event.learnt))
     if record.confirm == "on-approval":
         return _end(record, State.COMPLETED, now), ()
     return replace(record, state=State.APPROVED, wake_at=now.mono + policy.confirm_timeout_s), ()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -41,7 +41,7 @@ from agent.events import (
     Unsent,
     Wake,
 )
-from agent.journal import Entry, Stored
+from agent.journal_contract import Entry, Store, Stored
 from agent.policy import Policy
 from agent.records import OWED, State, Transaction, dump, load
 from protocol.errors import AgentError, MessageError
@@ -81,16 +81,20 @@ class Wire(Protocol):
         """Start it. The outcome comes later, never from within this call."""
 
 
-class Store(Protocol):
-    """What the loop needs of the journal."""
+class Listener:
+    """Who is told what happens; every method may be left as it is."""
 
-    def append(self, entries: Sequence[Entry], counters: Mapping[str, int] = ...) -> int: ...
-    def admit(self) -> None: ...
-    def pending(self) -> list[Stored]: ...
-    def recent(self, limit: int) -> list[Stored]: ...
-    def find(self, lane: str, reference: str) -> Stored | None: ...
-    def get(self, txn_id: str) -> Stored | None: ...
-    def counters(self) -> dict[str, int]: ...
+    def changed(self, txn: Transaction) -> None:
+        """A new record is stored."""
+
+    def effect(self, txn: Transaction, effect: Alarm | Slip) -> None:
+        """An alarm, or a slip to print."""
+
+    def lane_free(self, lane: str) -> None:
+        """A lane's exchange has ended and no reversal took its place."""
+
+    def timers(self) -> None:
+        """`next_wake` may give another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +165,13 @@ class Loop:
         lanes: Iterable[Lane],
         wire: Wire,
         clock: Clock,
-        on_change: Callable[[Transaction], None] = lambda _: None,
-        on_effect: Callable[[Transaction, Alarm | Slip], None] = lambda *_: None,
-        on_free: Callable[[str], None] = lambda _: None,
+        listener: Listener | None = None,
     ) -> None:
         self._journal = journal
         self.lanes = {lane.name: lane for lane in lanes}
         self._wire = wire
         self._clock = clock
-        self._on_change = on_change
-        self._on_effect = on_effect
-        self._on_free = on_free
+        self._listener = listener or Listener()
         self._live: dict[str, Transaction] = {}
         self._finished: OrderedDict[str, Transaction] = OrderedDict()
         self._by_stan: dict[tuple[str, str], str] = {}
@@ -186,8 +186,8 @@ class Loop:
     def start(self) -> None:
         """Take up everything that is pending; what is owed is tried at once."""
         self._counters = self._journal.counters()
-        for stored in reversed(self._journal.recent(FINISHED_KEPT)):
-            self._remember(_loaded(stored))
+        for row in reversed(self._journal.recent(FINISHED_KEPT)):
+            self._by_stan[row.lane, load(row.public, b"").stan] = row.txn_id
         for stored in self._journal.pending():
             self._remember(_loaded(stored))
         for txn_id, txn in list(self._live.items()):
@@ -197,6 +197,20 @@ class Loop:
     def pending(self) -> list[Transaction]:
         """Everything that the agent or a person still owes, oldest first."""
         return list(self._live.values())
+
+    def put_lane(self, lane: Lane) -> None:
+        """Add a lane, or give it new rules while it is idle; its pending items stay its own."""
+        before = self.lanes.get(lane.name)
+        assert before is None or before.busy is None, f"lane {lane.name} is in an exchange"
+        if before is not None:
+            lane.requests, lane.due, lane.stans = before.requests, before.due, before.stans
+            lane.reserved = before.reserved
+        self.lanes[lane.name] = lane
+
+    def drop_lane(self, name: str) -> None:
+        """Forget a lane without pending items."""
+        assert all(txn.lane != name for txn in self._live.values()), f"lane {name} has pending items"
+        del self.lanes[name]
 
     def orphaned_lanes(self) -> set[str]:
         """Lanes that have pending items and are not configured any more."""
@@ -371,7 +385,7 @@ class Loop:
             self.handle(txn_id, self._answered(lane, txn_id, purpose, outcome, awaited=True))
         self._wake_lane(lane)
         if lane.busy is None:
-            self._on_free(lane.name)
+            self._listener.lane_free(lane.name)
 
     def stray(self, lane_name: str, stray: outcomes.Stray) -> None:
         """A frame that nobody waited for: it goes to the item whose number it bears, as evidence."""
@@ -411,7 +425,8 @@ class Loop:
         for effect in effects:
             self._perform(lane, after, effect)
         if after != txn:
-            self._on_change(after)
+            self._listener.changed(after)
+        self._listener.timers()
         return after
 
     def _store(
@@ -468,7 +483,7 @@ class Loop:
         elif isinstance(effect, SendReversal):
             self._send(lane, txn, "reversal", effect.body, effect.host)
         elif isinstance(effect, (Alarm, Slip)):
-            self._on_effect(txn, effect)
+            self._listener.effect(txn, effect)
         else:
             raise AssertionError(f"nobody performs {type(effect).__name__}")
 

@@ -1,0 +1,350 @@
+"""reversald: builds everything, runs it, and ends the process when anything is in doubt.
+
+Exit codes (sysexits.h): 0 stopped as asked; 64 wrong command line; 70 our own fault; 74 the journal
+is in doubt (the service manager starts us again and the journal is read back); 73 the journal or
+its key cannot be used; 78 the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from agent import config as settings
+from agent import logs
+from agent.api import Api
+from agent.events import Alarm, Slip
+from agent.journal import Journal
+from agent.journal_contract import JournalError
+from agent.lanes import Ears, Links, lane_profile, make_lane, make_link
+from agent.loop import Clock, Listener, Loop, RefusedError
+from agent.notify import notify, watchdog_interval_s
+from agent.outcomes import Outcome, Stray
+from agent.records import OWED, Transaction
+from agent.rpc import Peer, RpcServer
+from agent.status import StatusWriter
+from agent.status_views import Views
+from agent.vault import Vault
+from protocol.errors import AgentError
+
+EX_USAGE, EX_SOFTWARE, EX_CANTCREAT, EX_IOERR, EX_CONFIG = 64, 70, 73, 74, 78
+
+DEFAULT_CONFIGURATION = Path("/etc/reversald/reversald.toml")
+# A known-dead host is looked for this often while something waits for it: soon enough for a shop,
+# seldom enough for a fleet. Assumed.
+PROBE_EVERY_S = 10.0
+# Changes within this time share one status file.
+STATUS_DELAY_S = 0.05
+# A stop waits this long for the exchange under way, so that its outcome is not lost.
+STOP_WAIT_S = 5.0
+
+log = logging.getLogger("reversald")
+
+
+class Daemon(Listener):
+    """One running agent."""
+
+    def __init__(self, configuration: settings.Configuration) -> None:
+        self.configuration = configuration
+        self.clock = Clock()
+        self._aio = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._status_timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.links = Links()
+        self.devices = DeviceRoom(self._device_ready)
+        self.journal = _open_journal(configuration)
+        self.loop = Loop(self.journal, [], self.links, self.clock, self)
+        self.views = Views(self.loop, self.links, self.devices, self.journal, self.clock, lambda: self.configuration)
+        self.api = Api(self.loop, configuration.policy.confirm, None, self.views.methods(), self._reload_asked)
+        self._writer = StatusWriter(configuration.agent.run_dir)
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Until told to stop."""
+        self._aio.set_exception_handler(self._fault_in_loop)
+        self._take_over(self.configuration)
+        self.loop.start()
+        server = self._server()
+        await server.start()
+        self._signals()
+        self._report_ready()
+        self._every(PROBE_EVERY_S, self._probe)
+        self._every(self.configuration.agent.status_every_s, self._write_status)
+        if interval_s := watchdog_interval_s():
+            self._every(interval_s, self._sign_of_life)
+        await self._stop.wait()
+        await self._wind_down(server)
+        return 0
+
+    def _report_ready(self) -> None:
+        pending = self.loop.pending()
+        log.info("ready: %d lanes, %d items pending", len(self.loop.lanes), len(pending))
+        for lane in sorted(self.loop.orphaned_lanes()):
+            log.error("items are pending on lane %s, which is not configured any more: put it back", lane)
+        self._write_status()
+        notify("READY=1")
+
+    async def _wind_down(self, server: RpcServer) -> None:
+        notify("STOPPING=1")
+        log.info("stopping")
+        await server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WAIT_S):
+                while any(lane.busy for lane in self.loop.lanes.values()):
+                    await asyncio.sleep(0.05)
+        for task in self._tasks:
+            task.cancel()
+        self._disarm()
+        await self.links.close()
+        self.devices.close()
+        self.journal.close()
+        self._writer.stopped()
+
+    def _signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._aio.add_signal_handler(number, self._stop.set)
+        self._aio.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_on_signal()))
+
+    # --- listener of the loop ------------------------------------------------------------------
+
+    def changed(self, txn: Transaction) -> None:
+        """A new record is stored: tell who waits, log it, show it."""
+        log.info(
+            "%s %s %s: %s%s",
+            txn.id,
+            txn.kind,
+            txn.reference,
+            txn.state,
+            f" ({txn.cause or txn.response_code})" if txn.cause or txn.response_code else "",
+        )
+        self.api.changed(txn)
+        self._status_soon()
+
+    def effect(self, txn: Transaction, effect: Alarm | Slip) -> None:
+        """An alarm goes to the log; a slip to the printer when there is time for it."""
+        if isinstance(effect, Alarm):
+            log.error("%s: %s", effect.code, effect.text)
+        else:
+            self.devices.slip(txn, effect.what)
+
+    def lane_free(self, lane: str) -> None:
+        """A waiting sale may take its turn."""
+        self.api.lane_free(lane)
+
+    def timers(self) -> None:
+        """Arm the one timer anew."""
+        self._disarm()
+        due = self.loop.next_wake()
+        if due is not None:
+            self._timer = self._aio.call_at(due, self.loop.wake)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- ears of the links ---------------------------------------------------------------------
+
+    def _deliver(self, exchange_id: int, outcome: Outcome) -> None:
+        self.loop.outcome(exchange_id, outcome)
+
+    def _stray(self, lane: str, exchange_id: int | None, stray: Stray) -> None:
+        self.loop.stray(lane, stray)
+
+    def _link_up(self, lane: str) -> None:
+        log.info("lane %s: the link is up again", lane)
+        self.loop.resume(lane, "link-up")
+        self._status_soon()
+
+    def _device_ready(self, device: str) -> None:
+        """A PIN pad is back: the lanes that need it for their MAC go on."""
+        for lane in self.configuration.lanes:
+            if lane.mac == "pinpad" and lane.pinpad == device:
+                self.loop.resume(lane.name, "device-ready")
+        self._status_soon()
+
+    # --- configuration -------------------------------------------------------------------------
+
+    def _take_over(self, new: settings.Configuration) -> None:
+        """Lanes, links and devices as configured; what is under way goes on."""
+        self.devices.configure(new)
+        ears = Ears(self._deliver, self._stray, self._link_up, self.loop.host_chosen)
+        for lane in new.lanes:
+            profile = lane_profile(lane, new.profiles_directories)
+            link = make_link(lane, profile, self.devices.submits(), lambda: self.clock.now().mono, ears)
+            self.loop.put_lane(make_lane(new, lane, profile))
+            before = self.links.by_lane.get(lane.name)
+            self.links.by_lane[lane.name] = link
+            if before is not None:
+                self._spawn(before.close())
+        for name in set(self.loop.lanes) - {lane.name for lane in new.lanes}:
+            self.loop.drop_lane(name)
+            self._spawn(self.links.by_lane.pop(name).close())
+        self.configuration = new
+        self.api.configure(new.policy.confirm, self.devices.checkout(self.api, self.loop))
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration file again. Raises: ConfigError and RefusedError; then all stays as it was."""
+        notify("RELOADING=1")
+        try:
+            new = settings.load(self.configuration.source)
+            self._refuse_unsafe(new)
+            await self._lanes_idle()
+            self._take_over(new)
+        finally:
+            notify("READY=1")
+        log.info("configuration reloaded from %s", new.source)
+        self._write_status()
+        return {"reloaded": str(new.source), "lanes": sorted(self.loop.lanes)}
+
+    def _refuse_unsafe(self, new: settings.Configuration) -> None:
+        restart = settings.needs_restart(self.configuration, new)
+        if restart:
+            text = f"only a restart can change {', '.join(restart)}"
+            raise RefusedError("A-RESTART", text, "systemctl restart reversald")
+        unsafe = settings.unsafe_changes(self.configuration, new, {txn.lane for txn in self.loop.pending()})
+        if unsafe:
+            text = "unsafe while reversals are pending: " + "; ".join(unsafe)
+            raise RefusedError("A-UNSAFE-CHANGE", text, "wait until reversalctl list is empty")
+
+    async def _lanes_idle(self) -> None:
+        """An exchange under way ends on the link that it began on. Every exchange has an end."""
+        while any(lane.busy for lane in self.loop.lanes.values()):
+            await asyncio.sleep(0.05)
+
+    async def _reload_asked(self, peer: Peer) -> dict[str, Any]:
+        log.info("reload asked for by %s", peer.name)
+        return await self.reload()
+
+    async def _reload_on_signal(self) -> None:
+        try:
+            await self.reload()
+        except AgentError as error:
+            log.error("the new configuration is not taken over, the old one stays: %s", error)
+
+    # --- regular work --------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        """Look for hosts that are known down on lanes where something waits for them."""
+        waiting = {txn.lane for txn in self.loop.pending() if txn.state in OWED and not txn.held}
+        for name, link in self.links.by_lane.items():
+            if name in waiting and not link.busy and link.link_state().state == "down":
+                link.probe()
+
+    def _status_soon(self) -> None:
+        if self._status_timer is None:
+            self._status_timer = self._aio.call_later(STATUS_DELAY_S, self._write_status)
+
+    def _write_status(self) -> None:
+        """A status that cannot be written (full disk) is logged once and never stops a reversal."""
+        self._status_timer = None
+        self._writer.write(self.views.status())
+
+    def _sign_of_life(self) -> None:
+        """Only after a round trip to the journal."""
+        self.journal.counters()
+        notify("WATCHDOG=1")
+
+    def _every(self, seconds: float, work: Any) -> None:
+        async def forever() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                work()
+
+        self._spawn(forever())
+
+    def _spawn(self, work: Any) -> None:
+        task = self._aio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.result()  # an error of ours goes to the fault handler
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def _fault_in_loop(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.fault(error if isinstance(error, BaseException) else RuntimeError(str(context.get("message"))))
+
+    def fault(self, error: BaseException) -> NoReturn:
+        """In doubt nothing is decided any more: say why, and let the service manager start us again."""
+        code = EX_IOERR if isinstance(error, JournalError) else EX_SOFTWARE
+        if isinstance(error, AgentError):
+            log.critical("%s; the daemon ends and reads the journal back at the next start", error)
+        else:
+            log.critical("our own fault, the daemon ends: %s", type(error).__name__, exc_info=error)
+        self._writer.stopped(str(error) if isinstance(error, AgentError) else type(error).__name__)
+        logging.shutdown()
+        os._exit(code)
+
+    def _server(self) -> RpcServer:
+        agent = self.configuration.agent
+        return RpcServer(
+            agent.socket,
+            group=agent.socket_group or None,
+            methods=self.api.methods,
+            on_fault=self.fault,
+            connections_max=agent.socket_connections,
+        )
+
+
+def _open_journal(configuration: settings.Configuration) -> Journal:
+    store = configuration.journal
+    for directory in (configuration.agent.state_dir, configuration.agent.run_dir):
+        directory.mkdir(mode=0o755 if directory == configuration.agent.run_dir else 0o700, parents=True, exist_ok=True)
+    vault = Vault.open_or_create(configuration.keys.data_key_file, (store.path, store.highwater))
+    return Journal.open(
+        store.path,
+        vault,
+        store.highwater,
+        presize_bytes=store.presize_bytes,
+        reserve_bytes=store.reserve_bytes,
+    )
+
+
+async def _run(configuration: settings.Configuration) -> int:
+    return await Daemon(configuration).run()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `reversald`."""
+    parser = argparse.ArgumentParser(prog="reversald", description="Keeps reversals and sends them until acknowledged.")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIGURATION, metavar="FILE")
+    parser.add_argument("--check-config", action="store_true", help="check the configuration, print every error, end")
+    parser.add_argument("--print-config", action="store_true", help="print the effective configuration, end")
+    options = parser.parse_args(argv)
+    try:
+        configuration = settings.load(options.config)
+    except AgentError as error:
+        print(error, file=sys.stderr)
+        return EX_CONFIG
+    if options.check_config or options.print_config:
+        print(settings.effective(configuration) if options.print_config else f"{options.config}: no errors")
+        return 0
+    logs.set_up(configuration.agent.log_level)
+    try:
+        return asyncio.run(_run(configuration))
+    except JournalError as error:
+        log.critical("%s", error)
+        return EX_CANTCREAT
+    except AgentError as error:
+        log.critical("%s", error)
+        return EX_CONFIG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

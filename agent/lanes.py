@@ -1,0 +1,129 @@
+"""One configured lane made ready: its rules for the loop and its link to the hosts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from agent import config as settings
+from agent.connection import Host
+from agent.hostlink import LaneLink
+from agent.loop import Gate, Lane
+from agent.macs import MacProvider, NoMac, PinPadMac, SoftwareMac, Submit
+from agent.outcomes import Exchange, Outcome, Stray
+from agent.policy import Policy
+from agent.tls import TlsClient, TlsSettings, tls_client
+from protocol.profile import load_profile
+from protocol.rules import Profile
+
+# A PIN pad answers a MAC within a second; more than this and the reversal is tried again later.
+# Source: UIC PP791 manual, response time-out of a packet 3 s; assumed twice that for three tries.
+PAD_DEADLINE_S = 6.0
+# An application that talks to the host itself has the host's reply time-out and this much more.
+REPORT_SLACK_S = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ears:
+    """Who hears what a link has to tell."""
+
+    deliver: Callable[[int, Outcome], None]
+    stray: Callable[[str, int | None, Stray], None]
+    link_up: Callable[[str], None]
+    host_chosen: Callable[[int, str], None]
+
+
+def lane_profile(lane: settings.Lane, directories: tuple[Path, ...]) -> Profile:
+    """The lane's dialect with the retry rules that the configuration replaces."""
+    profile = load_profile(lane.profile, directories)
+    return dataclasses.replace(profile, retry=settings.retry_rules(lane, profile.retry))
+
+
+def make_lane(configuration: settings.Configuration, lane: settings.Lane, profile: Profile) -> Lane:
+    """The lane as the loop sees it."""
+    shop = configuration.policy
+    limits = shop.while_pending
+    gate = Gate(count=0) if isinstance(limits, str) else Gate(limits.count, limits.amount_minor, limits.age_s)
+    policy = Policy(
+        profile=profile,
+        retry=profile.retry,
+        terminal_id=lane.terminal_id,
+        confirm_timeout_s=shop.confirm_timeout_s,
+        nobody_knows=shop.nobody_knows,
+        reply_deadline_s=profile.retry.reply_timeout_s + REPORT_SLACK_S,
+    )
+    return Lane(
+        name=lane.name,
+        policy=policy,
+        merchant_id=lane.merchant_id,
+        batch=lane.batch,
+        currency=lane.currency,
+        acquirer=lane.acquirer,
+        gate=gate,
+        warn_only=limits == "warn",
+        several_hosts=len(lane.hosts) > 1,
+    )
+
+
+def make_link(
+    lane: settings.Lane, profile: Profile, submits: Mapping[str, Submit], clock: Callable[[], float], ears: Ears
+) -> LaneLink:
+    """The lane's link. Raises TlsError and MacError for settings that cannot work."""
+    return LaneLink(
+        lane.name,
+        profile,
+        _hosts(lane),
+        _macs(lane, profile, submits),
+        ears.deliver,
+        clock,
+        stray=ears.stray,
+        on_link_up=ears.link_up,
+        on_host_chosen=ears.host_chosen,
+        tpdu=bytes.fromhex(lane.tpdu),
+    )
+
+
+def _hosts(lane: settings.Lane) -> list[Host]:
+    hosts = []
+    for address in lane.hosts:
+        name, port = settings.split_host(address)
+        hosts.append(Host(name, port, _tls(lane.tls, name)))
+    return hosts
+
+
+def _tls(tls: settings.Tls | None, host: str) -> TlsClient | None:
+    if tls is None:
+        return None
+    given = TlsSettings(
+        ca_file=str(tls.ca_file) if tls.ca_file else ("" if tls.pin_sha256 else "system"),
+        pins=(tls.pin_sha256,) if tls.pin_sha256 else (),
+        client_certificate=str(tls.client_certificate or ""),
+        client_key=str(tls.client_key or ""),
+        server_name=tls.server_name,
+    )
+    return tls_client(given, host)
+
+
+def _macs(lane: settings.Lane, profile: Profile, submits: Mapping[str, Submit]) -> MacProvider:
+    if lane.mac == "software" and lane.mac_key_file is not None:
+        return SoftwareMac(profile.mac, settings.read_key_file(lane.mac_key_file))
+    if lane.mac == "pinpad":
+        return PinPadMac(profile.mac, submits[lane.pinpad], lane.mac_key, PAD_DEADLINE_S)
+    return NoMac()
+
+
+class Links:
+    """All lanes' links: the wire that the loop sends on."""
+
+    def __init__(self) -> None:
+        self.by_lane: dict[str, LaneLink] = {}
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Start it on its lane's link."""
+        self.by_lane[exchange.lane].exchange(exchange)
+
+    async def close(self) -> None:
+        """End all connections; an exchange under way gets its outcome."""
+        for link in self.by_lane.values():
+            await link.close()

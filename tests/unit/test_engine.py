@@ -1,0 +1,423 @@
+"""The decision table, rule by rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.engine import HANDLERS, decide
+from agent.events import (
+    EVENTS,
+    Alarm,
+    Begin,
+    Complete,
+    Hold,
+    HostChosen,
+    Lost,
+    Noticed,
+    Now,
+    Park,
+    Refuse,
+    Release,
+    Restart,
+    Resume,
+    Retry,
+    Reverse,
+    SendRequest,
+    Settle,
+    Slip,
+    Unsent,
+    Wake,
+)
+from agent.records import EVIDENCE_MAX, State, dump, load
+from tests.dialogue import PAN, STARTED, Dialogue, answered, policy, transaction
+
+TIMEOUT = Lost("timeout", "no answer in 30 s", "h1")
+NO_ROUTE = Unsent("network", "connection refused")
+
+
+def reversing() -> Dialogue:
+    """A sale whose answer never came."""
+    return Dialogue().begun().feed(TIMEOUT)
+
+
+def tried() -> Dialogue:
+    """The same, its first reversal on the wire."""
+    return reversing().feed(Wake())
+
+
+def parked() -> Dialogue:
+    """The same, refused by the host in a way that needs a person."""
+    return reversing().feed(Park("anna", "asked the bank"))
+
+
+# --- the table ---
+
+
+def test_every_state_has_a_row_for_every_event() -> None:
+    assert set(HANDLERS) == {(state, event) for state in State for event in EVENTS}
+
+
+def test_an_event_that_cannot_happen_is_our_own_fault_and_names_both() -> None:
+    with pytest.raises(AssertionError, match=r"Wake cannot happen to main-1 in state new"):
+        Dialogue().feed(Wake())
+
+
+@pytest.mark.parametrize("state", [s for s in State if s is not State.NEW])
+@pytest.mark.parametrize("event", [e for e in EVENTS if e is not Begin], ids=lambda e: e.__name__)
+def test_no_event_takes_a_charged_sale_out_of_sight(state: State, event: type) -> None:
+    """From any state, an event leads to another pending state, or to an end that the rules allow."""
+    example = {
+        HostChosen: HostChosen("h2"),
+        Unsent: NO_ROUTE,
+        Lost: TIMEOUT,
+        Noticed: Noticed("0210 that does not match", "amount"),
+        Complete: Complete("till"),
+        Reverse: Reverse("till"),
+        Wake: Wake(),
+        Restart: Restart(),
+        Resume: Resume("link-up"),
+        Retry: Retry("anna"),
+        Hold: Hold("anna", "why"),
+        Release: Release("anna"),
+        Park: Park("anna", "why"),
+        Settle: Settle("anna", "adjusted by hand", "B-1"),
+    }.get(event, answered("00", "reversal", accepted=False))
+    owed = state in (State.REVERSING, State.PARKED)
+    record = replace(transaction(), state=state, reason="timeout" if owed else "", sending=owed, attempts=int(owed))
+    after = Dialogue(record).feed(example).state
+    if owed and not isinstance(example, Settle):
+        assert after in (State.REVERSING, State.PARKED)
+    if state is State.BEGUN and not isinstance(example, Unsent):
+        assert after in (State.BEGUN, State.REVERSING, State.PARKED)
+    if state is State.APPROVED and not isinstance(example, Complete):
+        assert after in (State.APPROVED, State.REVERSING, State.PARKED)
+
+
+# --- begun ---
+
+
+def test_the_request_is_sent_once_the_intent_is_recorded() -> None:
+    dialogue = Dialogue().begun()
+    assert dialogue.state is State.BEGUN
+    assert dialogue.has(SendRequest)
+
+
+def test_a_request_that_never_left_charges_nobody() -> None:
+    dialogue = Dialogue().begun().feed(NO_ROUTE)
+    assert dialogue.state is State.DECLINED
+    assert dialogue.record.cause == "not-sent-network"
+
+
+def test_silence_after_the_first_byte_is_reversed_at_once() -> None:
+    dialogue = reversing()
+    assert (dialogue.state, dialogue.record.reason, dialogue.due_in_s) == (State.REVERSING, "timeout", 0)
+
+
+def test_an_answer_with_a_wrong_mac_is_reversed_with_that_reason() -> None:
+    dialogue = Dialogue().begun().feed(answered("00", mac="invalid"))
+    assert (dialogue.state, dialogue.record.reason) == (State.REVERSING, "mac")
+
+
+@pytest.mark.parametrize("mac", ["absent", "unverified"])
+def test_an_approval_that_nobody_can_authenticate_is_reversed(mac: str) -> None:
+    dialogue = Dialogue().begun().feed(answered("00", mac=mac))  # type: ignore[arg-type]
+    assert (dialogue.state, dialogue.record.reason) == (State.REVERSING, "other")
+
+
+def test_a_valid_decline_ends_it() -> None:
+    dialogue = Dialogue().begun().feed(answered("51", mac="absent"))
+    assert (dialogue.state, dialogue.record.response_code) == (State.DECLINED, "51")
+
+
+def test_a_valid_approval_waits_for_the_one_that_acts() -> None:
+    dialogue = Dialogue().begun().feed(answered("00"))
+    assert (dialogue.state, dialogue.due_in_s) == (State.APPROVED, 120)
+    assert dialogue.feed(Complete("till")).state is State.COMPLETED
+
+
+def test_an_approval_completes_at_once_where_the_shop_says_so() -> None:
+    assert Dialogue(transaction(confirm="on-approval")).begun().feed(answered("00")).state is State.COMPLETED
+
+
+def test_a_sale_without_approval_cannot_be_completed() -> None:
+    dialogue = Dialogue().begun().feed(Complete("till"))
+    assert dialogue.state is State.BEGUN
+    assert dialogue.has(Refuse)
+
+
+def test_a_sale_called_off_while_its_answer_is_open_is_reversed_and_a_late_approval_is_evidence() -> None:
+    dialogue = Dialogue().begun().feed(Reverse("till", "customer")).feed(answered("00"))
+    assert dialogue.state is State.REVERSING
+    assert [item.what for item in dialogue.record.evidence] == ["late answer to the request"]
+    assert dialogue.due_in_s == 0
+
+
+def test_a_sale_called_off_before_its_first_byte_left_is_not_reversed() -> None:
+    assert Dialogue().begun().feed(Reverse("till")).feed(NO_ROUTE).state is State.DECLINED
+
+
+def test_a_restart_in_mid_sale_reverses_it() -> None:
+    dialogue = Dialogue().begun().feed(Restart())
+    assert (dialogue.state, dialogue.record.cause) == (State.REVERSING, "restart")
+
+
+def test_a_balance_inquiry_moves_no_money_and_is_never_reversed() -> None:
+    dialogue = Dialogue(transaction(kind="balance")).begun().feed(TIMEOUT)
+    assert dialogue.state is State.DECLINED
+
+
+def test_a_refund_of_unknown_outcome_calls_a_person() -> None:
+    dialogue = Dialogue(transaction(kind="refund")).begun().feed(TIMEOUT)
+    assert dialogue.state is State.PARKED
+    assert dialogue.has(Alarm)
+    assert dialogue.feed(Retry("anna")).has(Refuse)
+
+
+def test_an_application_that_talks_to_the_host_itself_has_time_to_report() -> None:
+    dialogue = Dialogue(transaction(driver="application")).begun()
+    assert (dialogue.state, dialogue.due_in_s) == (State.BEGUN, 90)
+    assert dialogue.feed(Restart()).state is State.BEGUN
+    assert dialogue.feed(Wake(), after_s=90).state is State.REVERSING
+
+
+# --- approved ---
+
+
+@pytest.mark.parametrize(
+    ("rule", "state"), [("reverse", State.REVERSING), ("complete", State.COMPLETED), ("park", State.PARKED)]
+)
+def test_what_nobody_knows_is_decided_by_the_configuration(rule: str, state: State) -> None:
+    dialogue = Dialogue(rules=policy(nobody_knows=rule)).begun().feed(answered("00")).feed(Wake(), after_s=120)
+    assert dialogue.state is state
+
+
+def test_after_a_restart_the_one_that_acted_is_asked_and_has_its_time_again() -> None:
+    dialogue = Dialogue().begun().feed(answered("00")).feed(Restart(), after_s=100)
+    assert (dialogue.state, dialogue.due_in_s) == (State.APPROVED, 120)
+
+
+def test_an_approved_sale_that_did_not_happen_is_reversed_with_the_approval_in_it() -> None:
+    dialogue = Dialogue().begun().feed(answered("00")).feed(Reverse("printer")).feed(Wake())
+    reversal = dialogue.policy.profile.codec.unpack(dialogue.sent().body)
+    assert (reversal.get(38), reversal.get(39)) == ("123456", "06")
+
+
+def test_a_completed_sale_is_not_reversed() -> None:
+    dialogue = Dialogue().begun().feed(answered("00")).feed(Complete("till")).feed(Reverse("till"))
+    assert dialogue.state is State.COMPLETED
+    assert dialogue.has(Refuse)
+
+
+# --- reversing ---
+
+
+def test_a_try_is_counted_before_it_leaves() -> None:
+    dialogue = tried()
+    assert (dialogue.record.attempts, dialogue.record.sending) == (1, True)
+
+
+def test_a_reversal_keeps_its_identity_over_all_tries() -> None:
+    dialogue = tried()
+    first = dialogue.sent().body
+    dialogue.feed(TIMEOUT).feed(Restart()).feed(Wake())
+    assert dialogue.sent().body == first
+
+
+def test_a_repeat_says_it_is_one_once_a_byte_has_left() -> None:
+    dialogue = Dialogue(transaction("iso87-ascii"), policy("iso87-ascii")).begun().feed(TIMEOUT).feed(Wake())
+    assert dialogue.policy.profile.codec.unpack(dialogue.sent().body).mti == "0420"
+    dialogue.feed(NO_ROUTE).feed(Wake())
+    assert dialogue.policy.profile.codec.unpack(dialogue.sent().body).mti == "0420"
+    dialogue.feed(TIMEOUT).feed(Wake())
+    assert dialogue.policy.profile.codec.unpack(dialogue.sent().body).mti == "0421"
+
+
+def test_a_repeat_says_it_is_one_also_when_the_process_died_in_the_first_try() -> None:
+    dialogue = Dialogue(transaction("iso87-ascii"), policy("iso87-ascii")).begun().feed(TIMEOUT).feed(Wake())
+    restored = load(dump(dialogue.record), dialogue.record.secret())
+    again = Dialogue(restored, dialogue.policy).feed(Restart()).feed(Wake())
+    assert again.policy.profile.codec.unpack(again.sent().body).mti == "0421"
+
+
+def test_a_matching_authentic_acknowledgement_ends_it() -> None:
+    dialogue = tried().feed(answered("00", "reversal"))
+    assert (dialogue.state, dialogue.record.match_grade) == (State.REVERSED, "full")
+    assert dialogue.effects == (Slip("confirmed"),)
+
+
+@pytest.mark.parametrize("mac", ["invalid", "absent", "unverified"])
+def test_an_acknowledgement_clears_nothing_unless_its_mac_verifies(mac: str) -> None:
+    dialogue = tried().feed(answered("00", "reversal", mac=mac))  # type: ignore[arg-type]
+    assert dialogue.state is State.REVERSING
+    assert dialogue.record.evidence
+    assert not dialogue.record.sending
+
+
+def test_an_answer_that_does_not_match_clears_nothing() -> None:
+    dialogue = tried().feed(answered("00", "reversal", accepted=False, awaited=False))
+    assert dialogue.state is State.REVERSING
+    assert dialogue.record.sending
+
+
+def test_a_late_approval_never_completes_what_is_being_reversed() -> None:
+    dialogue = tried().feed(answered("00", "request", awaited=False))
+    assert dialogue.state is State.REVERSING
+    assert dialogue.feed(Complete("till")).has(Refuse)
+
+
+def test_a_late_acknowledgement_of_an_earlier_try_counts() -> None:
+    dialogue = tried().feed(TIMEOUT).feed(answered("00", "reversal", awaited=False))
+    assert dialogue.state is State.REVERSED
+
+
+def test_a_late_refusal_of_an_earlier_try_does_not_disturb_the_one_on_the_wire() -> None:
+    dialogue = tried().feed(TIMEOUT).feed(Wake()).feed(answered("96", "reversal", awaited=False))
+    assert dialogue.record.sending
+
+
+def test_a_second_acknowledgement_changes_nothing() -> None:
+    dialogue = tried().feed(answered("00", "reversal")).feed(answered("00", "reversal", awaited=False))
+    assert dialogue.state is State.REVERSED
+
+
+def test_waits_grow_to_a_cap_and_differ_from_terminal_to_terminal() -> None:
+    dialogue, waits = tried(), []
+    for _ in range(12):
+        dialogue.feed(TIMEOUT)
+        waits.append(dialogue.due_in_s or 0)
+        dialogue.feed(Wake())
+    retry = dialogue.policy.retry
+    assert waits[0] <= retry.base_s * (1 + retry.jitter)
+    assert waits[3] > waits[0]
+    assert max(waits) <= retry.cap_s * (1 + retry.jitter)
+    other = replace(dialogue.policy, terminal_id="10000002")
+    assert other.delay_s("main-1", 1, parked=False) != dialogue.policy.delay_s("main-1", 1, parked=False)
+
+
+def test_a_link_that_comes_up_starts_the_waits_anew() -> None:
+    dialogue = tried()
+    for _ in range(6):
+        dialogue.feed(NO_ROUTE).feed(Wake())
+    dialogue.feed(NO_ROUTE)
+    long_wait = dialogue.due_in_s or 0
+    dialogue.feed(Resume("link-up"))
+    assert (dialogue.due_in_s or 0) < long_wait
+    assert dialogue.record.failures_in_a_row == 0
+
+
+def test_original_not_found_means_try_again_while_the_original_may_still_arrive() -> None:
+    dialogue = tried().feed(answered("25", "reversal"))
+    assert dialogue.state is State.REVERSING
+    window_s = dialogue.policy.retry.overtake_window_s
+    assert dialogue.feed(Wake(), after_s=window_s + 1).feed(answered("25", "reversal")).state is State.REVERSED
+
+
+def test_an_original_that_is_approved_after_the_host_said_not_found_is_reversed_again() -> None:
+    dialogue = tried().feed(Wake(), after_s=9999).feed(answered("25", "reversal"))
+    assert dialogue.state is State.REVERSED
+    dialogue.feed(answered("00", "request", awaited=False))
+    assert dialogue.state is State.REVERSING
+    assert dialogue.has(Alarm)
+
+
+def test_an_original_that_answers_late_after_a_plain_acknowledgement_is_evidence() -> None:
+    dialogue = tried().feed(answered("00", "reversal")).feed(answered("00", "request", awaited=False))
+    assert dialogue.state is State.REVERSED
+
+
+def test_an_approval_after_a_decline_is_reversed() -> None:
+    dialogue = Dialogue().begun().feed(answered("51")).feed(answered("00", awaited=False))
+    assert dialogue.state is State.REVERSING
+    assert dialogue.has(Alarm)
+
+
+def test_an_unknown_code_is_never_done() -> None:
+    assert tried().feed(answered("ZZ", "reversal")).state is State.REVERSING
+
+
+# --- limits and people ---
+
+
+def test_past_the_limit_a_person_is_called_and_the_tries_go_on_slowly() -> None:
+    dialogue = tried()
+    for _ in range(dialogue.policy.retry.park_after_attempts):
+        dialogue.feed(TIMEOUT)
+        if dialogue.state is State.PARKED:
+            break
+        dialogue.feed(Wake())
+    assert dialogue.state is State.PARKED
+    assert (dialogue.due_in_s or 0) > dialogue.policy.retry.cap_s
+    assert dialogue.feed(Wake()).feed(answered("00", "reversal")).state is State.REVERSED
+
+
+def test_failures_of_the_link_are_not_tries_of_the_host() -> None:
+    dialogue = tried()
+    for _ in range(dialogue.policy.retry.park_after_attempts * 2):
+        dialogue.feed(NO_ROUTE).feed(Wake())
+    assert dialogue.state is State.REVERSING
+    assert dialogue.record.tries_that_left <= 1
+
+
+def test_a_held_item_is_not_sent_until_released() -> None:
+    dialogue = reversing().feed(Hold("anna", "bank asks to wait")).feed(Resume("link-up"))
+    assert dialogue.due_in_s is None
+    assert dialogue.feed(Retry("anna")).has(Refuse)
+    assert dialogue.feed(Release("anna")).due_in_s == 0
+
+
+def test_a_held_item_stays_held_over_a_restart_and_a_failed_try() -> None:
+    dialogue = tried().feed(Hold("anna", "wait")).feed(TIMEOUT)
+    assert dialogue.due_in_s is None
+    restored = Dialogue(load(dump(dialogue.record), dialogue.record.secret())).feed(Restart()).feed(Wake())
+    assert restored.record.held
+    assert not restored.effects
+
+
+def test_settling_needs_an_owed_item_and_keeps_who_why_and_the_reference() -> None:
+    settle = Settle("anna", "adjusted by the bank", "B-77")
+    assert Dialogue().begun().feed(settle).has(Refuse)
+    dialogue = parked().feed(settle)
+    assert dialogue.state is State.SETTLED
+    assert dialogue.record.closing
+    assert (dialogue.record.closing.by, dialogue.record.closing.bank_reference) == ("anna", "B-77")
+
+
+def test_an_acknowledgement_that_comes_after_closing_is_evidence() -> None:
+    dialogue = tried().feed(Settle("anna", "by hand", "B-1")).feed(answered("00", "reversal"))
+    assert dialogue.state is State.SETTLED
+    assert dialogue.record.evidence
+
+
+def test_evidence_is_capped_and_the_rest_is_counted() -> None:
+    dialogue = tried()
+    for _ in range(EVIDENCE_MAX + 5):
+        dialogue.feed(Noticed("0410 that does not match", "STAN 000999"))
+    assert (len(dialogue.record.evidence), dialogue.record.evidence_dropped) == (EVIDENCE_MAX, 5)
+
+
+# --- storage of the record ---
+
+
+def test_the_stored_record_comes_back_as_it_was_and_shows_no_card_number() -> None:
+    record = tried().feed(answered("96", "reversal")).feed(Hold("anna", "why")).record
+    assert load(dump(record), record.secret()) == record
+    assert PAN not in dump(record)
+    assert PAN not in repr(record)
+    assert PAN.encode().hex() not in dump(record)
+
+
+def test_a_record_of_a_later_release_is_still_read() -> None:
+    record = tried().record
+    text = dump(record).replace('"amount_minor"', '"a_later_fact":1,"amount_minor"', 1)
+    assert load(text, record.secret()) == record
+
+
+def test_a_decision_is_the_same_whatever_the_wall_clock_says() -> None:
+    first, second = tried(), tried()
+    for dialogue, year in ((first, 1970), (second, 2036)):
+        now = Now(2000.0, STARTED.replace(year=year))
+        dialogue.record, _ = decide(dialogue.record, TIMEOUT, now, dialogue.policy)
+    assert first.record == second.record
+    assert first.record.wake_at == second.record.wake_at
