@@ -127,7 +127,7 @@ class LaneLink:
         loop = asyncio.get_running_loop()
         self._waiting = _Waiting(exchange, loop.create_future())
         self._task = loop.create_task(self._run(self._waiting), name=f"exchange on {self.lane_name}")
-        self._task.add_done_callback(partial(self._finished, exchange.id))
+        self._task.add_done_callback(partial(self._finished, self._waiting))
 
     def probe(self) -> None:
         """Tries to connect to the hosts that are known to be down, if nothing is under way."""
@@ -153,9 +153,10 @@ class LaneLink:
 
     # --- the exchange --------------------------------------------------------------------------
 
-    def _finished(self, exchange_id: int, task: asyncio.Task[Outcome]) -> None:
+    def _finished(self, waiting: _Waiting, task: asyncio.Task[Outcome]) -> None:
         self._task = self._waiting = None
-        self._deliver(exchange_id, task.result())
+        outcome = _outcome_at_close(waiting) if task.cancelled() else task.result()  # cancelled before its first step
+        self._deliver(waiting.exchange.id, outcome)
 
     async def _run(self, waiting: _Waiting) -> Outcome:
         try:
