@@ -1,0 +1,140 @@
+"""A bench: reader, PIN pad and printer on wires, for tests and the demo.
+
+    with Bench(directory) as bench:
+        bench.reader.insert_card("unionpay-credit")
+        bench.printer.fault("paper-out")
+        ...                                  # the program under test opens bench.printer.port
+        bench.printer.wait(lambda state: state["slips"] == 1)
+        print(bench.printer.slips()[0])
+
+Devices are touched under the loop's lock only, so every method here may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+from hwsim.devices.device import SimDevice
+from hwsim.devices.person import DEFAULT_PIN, Kind
+from hwsim.devices.pinpad import PinPad
+from hwsim.devices.pinpad_keys import TEST_KEYS, encrypted_under
+from hwsim.devices.printer import Printer
+from hwsim.devices.reader import SerialReader
+from hwsim.errors import BenchError
+from hwsim.wires.loop import WireLoop
+from hwsim.wires.pty import PtyWire
+
+DeviceType = TypeVar("DeviceType", bound=SimDevice)
+WireKind = Literal["pty", "rfc2217"]
+WAIT_S = 5.0
+
+
+class BenchDevice(Generic[DeviceType]):
+    """A device on its wire. `port` is the address for a driver, `path` the link of a pty."""
+
+    def __init__(self, device: DeviceType, loop: WireLoop, directory: Path, wire: WireKind) -> None:
+        self.device = device
+        self._loop = loop
+        self.path = directory / device.kind
+        self._wire = self._wired(wire)
+        loop.add(self._wire)
+
+    def _wired(self, wire: WireKind) -> PtyWire:
+        if wire != "pty":
+            raise BenchError(f"the bench has no wire '{wire}'")
+        return PtyWire(self.device, self.path)
+
+    @property
+    def port(self) -> str:
+        # A pty drops 7 bits and parity, so the line there is 8N1 whatever the real device has.
+        shape = self.device.line_format if self.device.line_format.startswith("8N") else "8N1"
+        return f"serial:{self.path}?baud={self.device.baud}&format={shape}"
+
+    @property
+    def name(self) -> str:
+        """The system name that the link points to; another one after each replug."""
+        return self.call(lambda: self._wire.name)
+
+    def call(self, action: Callable[[], object]) -> str:
+        return str(self._loop.call(action))
+
+    def state(self) -> dict[str, object]:
+        return self._loop.call(self.device.state)
+
+    def fault(self, name: str, **args: object) -> None:
+        """Makes a fault happen; `device.fault_names()` lists them. Raises BenchError."""
+        self._loop.call(lambda: self.device.apply_fault(name, **args))
+
+    def wait(self, condition: Callable[[dict[str, object]], bool], timeout_s: float = WAIT_S) -> bool:
+        """Waits until the device's state fulfils the condition; false at the deadline."""
+        return self._loop.wait(lambda: condition(self.device.state()), timeout_s)
+
+
+class BenchReader(BenchDevice[SerialReader]):
+    """The card reader and the customer's hand."""
+
+    def insert_card(self, name: str) -> None:
+        """Puts in a card of `hwsim/cards` (or a TOML file by path). Raises BenchError."""
+        self._loop.call(lambda: self.device.insert_card(name))
+
+    def remove_card(self) -> None:
+        self._loop.call(self.device.remove_card)
+
+
+class BenchPinPad(BenchDevice[PinPad]):
+    """The PIN pad, its keys and the person before it."""
+
+    def load_key(self, slot: str | int, key: str) -> None:
+        """A master key by hex digits or by its name in `TEST_KEYS`. Raises BenchError."""
+        self._loop.call(lambda: self.device.load_key(slot, key))
+
+    def person(self, kind: Kind, pin: str = DEFAULT_PIN, after_s: float = 0.0) -> None:
+        """Plans what the person does at the next prompt: "enter", "cancel" or "wait"."""
+        self._loop.call(lambda: self.device.person.plan(kind, pin, after_s))
+
+    def working_key(self, name: str) -> str:
+        """A test working key encrypted under the test master key, as a host sends it (hex)."""
+        return encrypted_under(TEST_KEYS["master"], TEST_KEYS[name])
+
+
+class BenchPrinter(BenchDevice[Printer]):
+    """The printer and its paper."""
+
+    def slips(self) -> list[str]:
+        """The text of every slip that was cut off."""
+        return self._loop.call(self.device.slips)
+
+
+class Bench:
+    """All devices; `directory` gets the links. The PIN pad has the test master key in slot 0."""
+
+    def __init__(self, directory: str | Path, *, seed: int = 0, wire: WireKind = "pty") -> None:
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.loop = WireLoop()
+        self.reader = BenchReader(SerialReader(seed), self.loop, self.directory, wire)
+        self.pinpad = BenchPinPad(PinPad(seed + 1), self.loop, self.directory, wire)
+        self.printer = BenchPrinter(Printer(seed + 2), self.loop, self.directory, wire)
+        self.pinpad.load_key(0, "master")
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.loop.stop()
+
+    def devices(self) -> dict[str, BenchReader | BenchPinPad | BenchPrinter]:
+        return {"printer": self.printer, "reader": self.reader, "pinpad": self.pinpad}
+
+    def addresses(self) -> dict[str, dict[str, str]]:
+        """The port of each device, JSON-able."""
+        return {name: {"port": device.port} for name, device in self.devices().items()}
+
+    def addresses_line(self) -> str:
+        return json.dumps(self.addresses(), ensure_ascii=False)

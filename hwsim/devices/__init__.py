@@ -1,0 +1,1 @@
+"""Simulated devices: state machines behind a byte pipe, without I/O, clock or threads."""

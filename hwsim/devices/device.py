@@ -1,0 +1,212 @@
+"""What every simulated device is: a state machine behind a byte pipe that is told the time.
+
+Rules not to break
+1. No I/O, no clock, no threads: bytes and `now` (monotonic seconds) come in, bytes go out.
+2. Any bytes whatsoever may come in; nothing is ever raised because of them.
+3. The clock of a fault or of an action starts at the last `feed` or `tick`; whoever applies one calls `tick` first.
+4. `state()` can be shown to anyone: no card number, track, PIN or key in it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hwsim.errors import BenchError
+from hwsim.faults import FRAME_FAULTS, Line, spoil_last
+
+# A pause inside a frame after which a device forgets the beginning. Assumed (the documents name none): longer
+# than any pause of a loaded machine inside one write, shorter than a driver's patience for an answer.
+FRAME_PAUSE_S = 0.5
+
+
+@dataclass
+class Timer:
+    """Something that a device does by itself at `due`."""
+
+    due: float
+    action: Callable[[], None]
+
+
+class SimDevice:
+    """Base of the simulated devices; see the module's rules."""
+
+    kind = "device"
+    baud = 115200
+    line_format = "8N1"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.line = Line(seed)
+        self.counters: Counter[str] = Counter()
+        self.plugged = True
+        self._now = 0.0
+        self._silent_until: float | None = None
+        self._timers: list[Timer] = []
+        self._outbox: list[tuple[bytes, bool]] = []
+
+    # What a wire calls
+
+    def feed(self, data: bytes, now: float) -> bytes:
+        """Bytes from the program under test; gives the bytes that the device has sent by `now`."""
+        self._advance(now)
+        if self.plugged and not self.silent:
+            self.counters["bytes in"] += len(data)
+            self.receive(self.line.inbound(data))
+        return self._deliver()
+
+    def tick(self, now: float) -> bytes:
+        """Time passes; gives the bytes that the device has sent by `now`."""
+        self._advance(now)
+        return self._deliver()
+
+    def next_wake(self) -> float | None:
+        """When `tick` has something to do; None: only bytes or a person can wake the device."""
+        times = [timer.due for timer in self._timers]
+        due = self.line.next_due()
+        if due is not None:
+            times.append(due)
+        if self._outbox:
+            times.append(self._now)
+        return min(times, default=None)
+
+    def state(self) -> dict[str, object]:
+        """What can be seen of the device, for people and tests; JSON-able."""
+        return {
+            "kind": self.kind,
+            "plugged": self.plugged,
+            "silent": self.silent,
+            "line_faults": self.line.describe(),
+            "counters": dict(sorted(self.counters.items())),
+            **self.details(),
+        }
+
+    def apply_fault(self, name: str, **args: object) -> None:
+        """Makes the fault `name` happen. Raises BenchError for an unknown fault or argument."""
+        if name in FRAME_FAULTS:
+            self.line.arm(name, **args)
+            return
+        method = getattr(self, "fault_" + name.replace("-", "_"), None)
+        if method is None:
+            raise BenchError(f"the {self.kind} has no fault '{name}'", "it has: " + ", ".join(self.fault_names()))
+        try:
+            bound = inspect.signature(method).bind(**args)
+        except TypeError:
+            takes = ", ".join(inspect.signature(method).parameters) or "no arguments"
+            raise BenchError(f"the fault '{name}' does not take {', '.join(args)}", f"it takes: {takes}") from None
+        method(*bound.args, **bound.kwargs)
+        self.counters[f"fault {name}"] += 1
+
+    def fault_names(self) -> list[str]:
+        """Every fault that `apply_fault` knows for this device."""
+        own = [name[6:].replace("_", "-") for name in dir(self) if name.startswith("fault_") and name != "fault_names"]
+        return sorted([*FRAME_FAULTS, *own])
+
+    # What a device's own class fills in
+
+    def receive(self, data: bytes) -> None:
+        """Bytes have arrived; answers go through `emit`."""
+        raise NotImplementedError
+
+    def power_on(self) -> None:
+        """The device starts with what survives a power cut; everything else is forgotten."""
+        raise NotImplementedError
+
+    def details(self) -> dict[str, object]:
+        raise NotImplementedError
+
+    def spoil(self, frame: bytes) -> bytes:
+        return spoil_last(frame)
+
+    # What a device's own class uses
+
+    @property
+    def now(self) -> float:
+        return self._now
+
+    @property
+    def silent(self) -> bool:
+        return self._silent_until is not None
+
+    def emit(self, frame: bytes, counted: bool = True) -> None:
+        """Sends bytes; `counted` ones are frames that line faults act on."""
+        self._outbox.append((frame, counted))
+
+    def after(self, delay_s: float, action: Callable[[], None]) -> Timer:
+        timer = Timer(self._now + delay_s, action)
+        self._timers.append(timer)
+        return timer
+
+    def cancel(self, timer: Timer | None) -> None:
+        if timer is not None and timer in self._timers:
+            self._timers.remove(timer)
+
+    # Faults of every device
+
+    def fault_silence(self, seconds: float = 0.0) -> None:
+        """The device hangs: hears nothing, says nothing (0: until `clear`)."""
+        self._silent_until = self._now + seconds if seconds > 0 else float("inf")
+        if seconds > 0:
+            self.after(seconds, self._end_silence)
+
+    def fault_clear(self) -> None:
+        """The line is clean again and a hung device answers."""
+        self.line.clear()
+        self._silent_until = None
+
+    def fault_baud_mismatch(self) -> None:
+        """Every byte is garbage in both directions until `clear`."""
+        self.line.mismatch = True
+
+    def fault_unplug(self, seconds: float = 0.0) -> None:
+        """The cable is out (`seconds` later in again; 0: until `replug`)."""
+        self._die()
+        self.plugged = False
+        if seconds > 0:
+            self.after(seconds, self.fault_replug)
+
+    def fault_replug(self) -> None:
+        """The cable is in; the device starts afresh, under a new system name."""
+        if not self.plugged:
+            self.plugged = True
+            self.power_on()
+
+    def fault_brown_out(self, seconds: float = 0.5) -> None:
+        """The supply dips: the device forgets what is not in its permanent memory and is dead for `seconds`."""
+        self._die()
+        self.power_on()
+        self.fault_silence(max(seconds, 0.001))
+
+    def _die(self) -> None:
+        self._timers.clear()
+        self._outbox.clear()
+        self.line.lose()
+        self._silent_until = None
+
+    def _end_silence(self) -> None:
+        self._silent_until = None
+
+    def _advance(self, now: float) -> None:
+        """Runs what was due, in order, each action at its own time."""
+        while True:
+            timer = min(self._timers, key=lambda each: each.due, default=None)
+            if timer is None or timer.due > now:
+                break
+            self._timers.remove(timer)
+            self._now = max(self._now, timer.due)
+            timer.action()
+            self._post()
+        self._now = max(self._now, now)
+
+    def _deliver(self) -> bytes:
+        self._post()
+        data = self.line.collect(self._now)
+        self.counters["bytes out"] += len(data)
+        return data
+
+    def _post(self) -> None:
+        frames, self._outbox = self._outbox, []
+        for frame, counted in frames:
+            if self.plugged and not self.silent:
+                self.line.outbound(frame, self._now, self.spoil, counted)
