@@ -142,7 +142,7 @@ class HostCodec:
             return cursor.text(count)
         if element.form == "b":
             return cursor.take(count).hex().upper()
-        return cursor.digits(count, element.left).replace("D", "=")
+        return cursor.digits(count, element.left, "D" if element.form == "z" else "").replace("D", "=")
 
     def _digits(self, text: str, left: bool) -> bytes:
         if self.style == "ascii":
@@ -201,8 +201,8 @@ class _Cursor:
             raise self.wrong("a byte is not printable ASCII")
         return raw.decode("ascii")
 
-    def digits(self, count: int, left: bool) -> str:
-        """Digits (or track nibbles) of a number, the pad nibble (0 or F) taken off."""
+    def digits(self, count: int, left: bool, also: str = "") -> str:
+        """Digits (and the nibbles in `also`) of a number, the pad nibble (0 or F) taken off."""
         if self._style == "ascii":
             text = self.text(count)
             if not text.isdigit() and count:
@@ -213,7 +213,7 @@ class _Cursor:
         if pad and pad not in "0F":
             raise self.wrong("the pad nibble is neither 0 nor F")
         value = nibbles if not pad else (nibbles[:-1] if left else nibbles[1:])
-        if value.strip("0123456789D"):
+        if value.strip("0123456789" + also):
             raise self.wrong("a nibble is not a digit")
         return value
 

@@ -6,7 +6,7 @@ No card number stands here: a salted hash to compare, first six and last four di
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 State = Literal["charged", "approved", "declined", "reversed", "blocked", "unknown"]
@@ -90,6 +90,10 @@ class Entry:
     @property
     def held_minor(self) -> int:
         return HOLD_SIGN.get(self.kind, 0) * (self.charges * self.amount_minor - self.undone_minor)
+
+    def copy(self) -> Entry:
+        """Independent of the ledger's own."""
+        return replace(self, request_print=dict(self.request_print), reversal_print=dict(self.reversal_print))
 
     def as_dict(self) -> dict[str, Any]:
         """For the control port: no hashes and no prints."""

@@ -64,7 +64,7 @@ class Ledger:
     def rows(self) -> list[Entry]:
         """Copies of all entries, in order of arrival."""
         with self._lock:
-            return [replace(entry) for entry in self._entries.values()]
+            return [entry.copy() for entry in self._entries.values()]
 
     def find(self, stan: str, terminal: str = "", batch: str = "") -> Entry | None:
         """The newest entry with this STAN (and terminal and batch where given)."""
@@ -259,7 +259,7 @@ class Ledger:
 
     def _done(self, verdict: Verdict) -> Verdict:
         self._save()
-        return replace(verdict, entry=replace(verdict.entry))
+        return replace(verdict, entry=verdict.entry.copy())
 
     def _violate(self, name: str, entry: Entry, text: str) -> None:
         self._violations.append(Violation(name, str(entry.key), text))

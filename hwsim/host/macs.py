@@ -45,14 +45,18 @@ def up_ecb(key: bytes, data: bytes) -> bytes:
 
 
 def x919(key: bytes, data: bytes) -> bytes:
-    """X9.19: DES-CBC under the first half, the last block under both; 8 binary bytes."""
-    if len(key) != 16:
-        raise MacError(f"X9.19 takes a key of 16 bytes, not {len(key)}")
-    left, right = key[:8], key[8:]
-    state = bytes(8)
-    for block in _blocks(data):
-        state = encrypt(left, _xor(state, block))
-    return encrypt(left, decrypt(right, state))
+    """X9.19: DES-CBC under the first half, the last block under both; zero padding, 8 binary bytes."""
+    return _retail(key, _blocks(data))
+
+
+def iso9797_3_pad2(key: bytes, data: bytes) -> bytes:
+    """The same with padding method 2: 80 and zeros, always."""
+    return _retail(key, _blocks(data + b"\x80"))
+
+
+def x99(key: bytes, data: bytes) -> bytes:
+    """X9.9: DES-CBC under one single-length key."""
+    return _chain(key, _blocks(data))
 
 
 def x919_hex8(key: bytes, data: bytes) -> bytes:
@@ -64,6 +68,8 @@ ALGORITHMS: Mapping[str, Callable[[bytes, bytes], bytes]] = {
     "up-ecb": up_ecb,
     "x919": x919,
     "x919-hex8": x919_hex8,
+    "iso9797-3-pad2": iso9797_3_pad2,
+    "x99": x99,
 }
 
 
@@ -76,6 +82,19 @@ def compute(algorithm: str, key: bytes, data: bytes) -> bytes:
 
 def equal(one: bytes, other: bytes) -> bool:
     return hmac.compare_digest(one, other)
+
+
+def _retail(key: bytes, blocks: list[bytes]) -> bytes:
+    if len(key) != 16:
+        raise MacError(f"X9.19 takes a key of 16 bytes, not {len(key)}")
+    return encrypt(key[:8], decrypt(key[8:], _chain(key[:8], blocks)))
+
+
+def _chain(key: bytes, blocks: list[bytes]) -> bytes:
+    state = bytes(8)
+    for block in blocks:
+        state = encrypt(key, _xor(state, block))
+    return state
 
 
 def _triple(key: bytes) -> bytes:
