@@ -20,6 +20,8 @@ from protocol.mti import reply_to
 from protocol.rules import Profile
 from protocol.templates import Slice
 
+_NETWORK = "8"  # class digit of sign-on, sign-off and echo
+
 
 @dataclass(frozen=True)
 class Match:
@@ -33,25 +35,26 @@ class Match:
 def match_reply(identity: Mapping[str, str], reply: Message, profile: Profile) -> Match:
     """Gives whether `reply` answers the message whose identity was stored, and how surely."""
     rules = profile.matching
-    wrong = _class_difference(identity.get("mti", ""), reply.mti, rules.accept_repeat_reply)
+    sent = identity.get("mti", "")
+    wrong = _class_difference(sent, reply.mti, rules.accept_repeat_reply)
+    if not identity.get("11"):
+        wrong.append("the STAN that was sent is not known")
     lacking: list[str] = []
-    weak = False
     for item in rules.core:
         found = _compare(item, identity, reply)
         if found is None:
-            weak = True
-            text = f"{_name(item)} is missing"
-            (lacking if item in rules.may_be_absent else wrong).append(text)
+            (lacking if item in rules.may_be_absent else wrong).append(f"{_name(item)} is missing")
         else:
             wrong.extend(found)
-    full = not weak
-    for item in rules.echoed:
+    full = not lacking
+    # The host's answer to a sign-on may name another batch: only the core counts there.
+    for item in () if sent[1:2] == _NETWORK else rules.echoed:
         found = _compare(item, identity, reply)
         full = full and found is not None
         wrong.extend(found or ())
     if wrong:
         return Match(False, "none", tuple(wrong + lacking))
-    return Match(True, "weak" if weak else "full" if full else "good", tuple(lacking))
+    return Match(True, "weak" if lacking else "full" if full else "good", tuple(lacking))
 
 
 def _class_difference(sent: str, received: str, accept_repeat: bool) -> list[str]:
@@ -65,14 +68,21 @@ def _class_difference(sent: str, received: str, accept_repeat: bool) -> list[str
 
 
 def _compare(item: Slice, identity: Mapping[str, str], reply: Message) -> list[str] | None:
-    """Gives the difference in one element, [] when there is none, None when one side lacks it."""
+    """Gives the difference in one element, [] when there is none, None when the reply lacks what was sent."""
     expected = item.of(identity.get(str(item.field), ""))
+    if not expected:
+        return []
     received = item.of(shown_in_identity(item.field, reply.get(item.field)))
-    if not expected or not received:
+    if not received:
         return None
     if expected == received:
         return []
-    return [f"{_name(item)} {masking.scrub(received)}, expected {masking.scrub(expected)}"]
+    return [f"{_name(item)} {_safe(item, received)}, expected {_safe(item, expected)}"]
+
+
+def _safe(item: Slice, value: str) -> str:
+    """Gives a value for a text; card numbers in it are masked already."""
+    return value if item.field == 2 else masking.show(item.field, value)
 
 
 def shown_in_identity(field: int, value: str) -> str:

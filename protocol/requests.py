@@ -78,7 +78,7 @@ def build_request(profile: Profile, facts: RequestFacts) -> Message:
 
 
 def build_network_message(profile: Profile, name: str, facts: RequestFacts, totals: str = "") -> Message:
-    """Gives a message of the session ("sign-on", "echo", "settlement" ...). Raises MessageError like `build_request`."""
+    """Gives a message of the session ("sign-on", "echo" ...). Raises MessageError like `build_request`."""
     rules = profile.session.messages.get(name)
     if rules is None:
         raise MessageError(f"the profile has no session message {name!r}")

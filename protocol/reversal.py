@@ -27,6 +27,7 @@ _DESCRIPTION_VERSION = 1
 # Elements that may stand in an identity: none of them is secret.
 _IDENTITY_FIELDS = (3, 4, 7, 11, 12, 13, 24, 25, 32, 37, 41, 42, 49, 56, 60, 90, 95)
 
+_TRACKS = (35, 36, 45)
 # In an identity even where they are slots: the type is that of the first sending, the STAN that of the freezing.
 _ALWAYS = frozenset({"mti", "11"})
 
@@ -126,8 +127,11 @@ def freeze(
     reason: str,
     learnt: Learnt = Learnt(),
     own_stan: str = "",
+    stands_minor: int | None = None,
 ) -> FrozenReversal:
     """Gives the reversal of a request. `own_stan` is for profiles whose reversals have a number of their own.
+
+    `stands_minor`: for a partial reversal, the amount that stands (element 95); None reverses everything.
 
     Raises MessageError when the profile does not reverse such a request or something needed is missing.
     """
@@ -138,6 +142,9 @@ def freeze(
     if mti is None:
         raise MessageError("the profile reverses no message of this type", field=0)
     values = _values(request, profile, kind, learnt, reason_code(profile, reason), own_stan)
+    if stands_minor is not None:
+        values[profile.reversal.partial_field] = _replacement(profile, request, stands_minor)
+    _refuse_tracks(request, values)
     message = reserve(profile, Message(mti, values))
     body = profile.codec.pack(message)
     if profile.codec.unpack(body) != message:
@@ -181,8 +188,26 @@ def _values(
     for number, template in {**rules.templates, **kind.reversal_templates}.items():
         if value := template.fill(facts):
             values[number] = value
-    values[rules.reason_field] = reason
+    if rules.reason_field:
+        values[rules.reason_field] = reason
     return values
+
+
+def _replacement(profile: Profile, request: Message, stands_minor: int) -> str:
+    """Gives element 95: amount that stands, its settlement amount, two fees, all but the first zero. NIBSS DE 95."""
+    if not profile.reversal.partial_field:
+        raise MessageError("the profile has no partial reversal")
+    if not 0 < stands_minor < int(request.get(4, "0")):
+        raise MessageError("the amount that stands must be less than the amount", field=4)
+    return f"{stands_minor:012d}{0:012d}D{0:08d}D{0:08d}"
+
+
+def _refuse_tracks(request: Message, values: Mapping[int, str]) -> None:
+    """Raises MessageError when track data of the request has found a way into the reversal."""
+    for number in _TRACKS:
+        track = request.get(number)
+        if track and any(track in value or track.replace("=", "D") in value for value in values.values()):
+            raise MessageError("track data would be stored in the reversal", field=number)
 
 
 def _slots(profile: Profile, message: Message, body: bytes) -> tuple[Slot, ...]:
