@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import get_args
 
-from protocol.profile_sections import REQUEST_FACTS, read_slice, read_templates
+from protocol.profile_sections import REQUEST_FACTS, read_slice, read_some_slice, read_templates
 from protocol.rules import (
     MatchRules,
     NetworkMessage,
