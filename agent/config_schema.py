@@ -68,7 +68,7 @@ class Agent:
     )
     socket_connections: int = field(
         default=32,
-        metadata=key.integer("API connections at the same time; more are refused with E-API-BUSY", 1, 1024),
+        metadata=key.integer("API connections at the same time; more are refused with A-BUSY", 1, 1024),
     )
     language: Literal["en", "zh"] = field(
         default="en", metadata=key.choice("Language of status.txt, slips and command line", "en", "zh")

@@ -12,7 +12,7 @@ from agent.config import Configuration, Tls, needs_restart, unsafe_changes
 from tests.unit.config_samples import loaded
 
 
-@pytest.fixture()
+@pytest.fixture
 def config(tmp_path: Path) -> Configuration:
     return loaded(tmp_path)
 
