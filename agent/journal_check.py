@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agent.journal_schema import COLUMNS, Current, Record, chain_of, genesis, read_meta, seal_context
+from agent.journal_schema import COLUMNS, NAMES, Current, Record, chain_of, genesis, read_meta, seal_context
 from agent.vault import Vault, VaultError
 
 _EXAMPLES = 20  # rows shown of one kind of contradiction; the first one already stops a start
@@ -57,7 +57,7 @@ def check_journal(connection: sqlite3.Connection, vault: Vault | None, last: int
     """
     findings = Findings()
     try:
-        findings.journal_id = read_meta(connection).get("journal_id", "")
+        _check_schema(connection, vault, findings)
         _check_pages(connection, findings)
         _check_chain(connection, vault, last, findings)
         _check_current(connection, findings)
@@ -98,6 +98,16 @@ def last_known_seq(connection: sqlite3.Connection) -> int:
         except sqlite3.DatabaseError:
             continue  # the other tables may still tell; what cannot be read is reported where it is walked
     return highest
+
+
+def _check_schema(connection: sqlite3.Connection, vault: Vault | None, findings: Findings) -> None:
+    meta = read_meta(connection)
+    findings.journal_id = meta.get("journal_id", "")
+    if vault is not None and not vault.knows(meta.get("key_id", "")):
+        findings.add("KEY", 0, f"the journal was made with key {meta.get('key_id')}, which is not in the key file")
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    for name in sorted(NAMES - names):
+        findings.add("DAMAGED", 0, f"table or index {name} is missing")
 
 
 def _check_pages(connection: sqlite3.Connection, findings: Findings) -> None:
@@ -162,8 +172,9 @@ EXCEPT SELECT txn_id, sealed_seq FROM current
 def _check_current(connection: sqlite3.Connection, findings: Findings) -> None:
     for query in (_CURRENT_CONTRADICTS, _LATEST_CONTRADICTS, _SEALED_CONTRADICTS):
         for txn_id, seq in connection.execute(f"{query} LIMIT {_EXAMPLES}"):
-            text = f"the current state of transaction {txn_id} contradicts record {seq}"
-            findings.add("DAMAGED", seq if isinstance(seq, int) else 0, text)
+            # Only the first query names the record that should be there; the others name one that still is.
+            suspect = seq if query is _CURRENT_CONTRADICTS and isinstance(seq, int) else 0
+            findings.add("DAMAGED", suspect, f"the current state of transaction {txn_id} contradicts record {seq}")
 
 
 def _check_counters(connection: sqlite3.Connection, findings: Findings) -> None:

@@ -23,6 +23,8 @@ from agent.journal_space import FRAME_BYTES, PAGE_BYTES
 HEADER_BYTES = 32
 _FRAME_HEADER = struct.Struct(">II8sII")
 _SALTS = slice(16, 24)
+_MAGIC_LITTLE = 0x377F0682  # checksums over little-endian words
+_VERSION = 3007000
 
 
 class Frame(NamedTuple):
@@ -59,6 +61,62 @@ def hidden_pages(log: Path, database: Path) -> int:
         return sum(_page(stream, index) != _database_page(pages, page) for page, index in newest.items())
 
 
+def rejoin(log: Path) -> int:
+    """Makes every frame of a damaged log valid again, for a salvage on a private copy; returns how many there are.
+
+    An honest log (at most one unacknowledged commit behind its valid frames) stays as it is: 0.
+    """
+    if not log.exists():
+        return 0
+    data = bytearray(log.read_bytes())
+    count = (len(data) - HEADER_BYTES) // FRAME_BYTES
+    if count < 1:
+        return 0
+    sound = _header_is_valid(bytes(data[:HEADER_BYTES]))
+    if sound and commits_behind(log, _valid_frames(data, count)) < 2:
+        return 0
+    salts = bytes(data[_SALTS] if sound else data[HEADER_BYTES + 8 : HEADER_BYTES + 16])
+    frames = max((i + 1 for i in range(count) if bytes(_frame(data, i)[8:16]) == salts), default=0)
+    _rewrite(data, frames, salts)
+    log.write_bytes(data[: HEADER_BYTES + frames * FRAME_BYTES])
+    return frames
+
+
+def _rewrite(data: bytearray, frames: int, salts: bytes) -> None:
+    """A header with these salts, and the salts and checksums of the first `frames` frames anew."""
+    struct.pack_into(">4I", data, 0, _MAGIC_LITTLE, _VERSION, PAGE_BYTES, 0)
+    data[_SALTS] = salts
+    sums = checksum(bytes(data[:24]), False)
+    struct.pack_into(">2I", data, 24, *sums)
+    for index in range(frames):
+        start = HEADER_BYTES + index * FRAME_BYTES
+        data[start + 8 : start + 16] = salts
+        sums = _frame_checksum(data, index, False, sums)
+        struct.pack_into(">2I", data, start + 16, *sums)
+
+
+def _valid_frames(data: bytearray, count: int) -> int:
+    """Frames that SQLite accepts, whether or not a commit ends with the last one."""
+    magic, *_, one, two = struct.unpack_from(">8I", data)
+    sums = (one, two)
+    for index in range(count):
+        sums = _frame_checksum(data, index, bool(magic & 1), sums)
+        frame = _frame(data, index)
+        if frame[8:16] != data[_SALTS] or struct.unpack_from(">2I", frame, 16) != sums:
+            return index
+    return count
+
+
+def _frame(data: bytearray, index: int) -> bytearray:
+    start = HEADER_BYTES + index * FRAME_BYTES
+    return data[start : start + FRAME_BYTES]
+
+
+def _frame_checksum(data: bytearray, index: int, big_endian: bool, before: tuple[int, int]) -> tuple[int, int]:
+    frame = _frame(data, index)
+    return checksum(bytes(frame[24:]), big_endian, checksum(bytes(frame[:8]), big_endian, before))
+
+
 def checksum(data: bytes, big_endian: bool, before: tuple[int, int] = (0, 0)) -> tuple[int, int]:
     """SQLite's log checksum over `data` (a multiple of 8 bytes), continued from `before`."""
     one, two = before
@@ -71,7 +129,7 @@ def checksum(data: bytes, big_endian: bool, before: tuple[int, int] = (0, 0)) ->
 
 def _header_is_valid(header: bytes) -> bool:
     magic, *_, one, two = struct.unpack(">8I", header)
-    return magic & ~1 == 0x377F0682 and checksum(header[:24], bool(magic & 1)) == (one, two)
+    return magic & ~1 == _MAGIC_LITTLE and checksum(header[:24], bool(magic & 1)) == (one, two)
 
 
 def _frames(stream: BinaryIO, start: int) -> Iterator[Frame]:

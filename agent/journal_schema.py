@@ -55,6 +55,7 @@ CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL, seq INTEGER
 CREATE TABLE filler (body BLOB NOT NULL) STRICT;
 """
 
+NAMES = frozenset({"meta", "record", "current", "current_reference", "current_pending", "counter", "filler"})
 COLUMNS = (
     "seq, previous, txn_id, lane, reference, state, pending, event, at_utc, public, counters, sealed, key_id, chain"
 )
