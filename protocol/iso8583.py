@@ -213,7 +213,7 @@ def _plan(packing: Packing) -> _Plan:
         check=re.compile(_value_pattern(packing)).fullmatch,
         wire=_writer(packing),
         spec=_spec(packing),
-        is_track=form.kind == "z",
+        is_track=form.kind == "z" and packing.coding == "bcd",  # "=" is the nibble D there
         other=other,
     )
 
