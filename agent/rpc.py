@@ -7,14 +7,16 @@ Rules not to break:
 2. Answers leave in the order in which they are ready, each with its request's id.
 3. No client can stall the others or fill the memory: lines, connections, requests under way and
    unread answers are limited. Waiting for the next request is not limited.
-4. An AgentError is an answer. Anything else is our own fault: it is logged without its text (which
-   could hold card data), the client is told to ask for the status, and the process is told to end.
+4. An AgentError is an answer. Anything else is our own fault, and so is a journal that failed to
+   write: it is logged without its text (which could hold card data) and the process is told to end.
+   Where it ends at once, the client sees its connection end, and asks for the status.
 5. What a client sends is never logged, except the method's name.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import logging
 import traceback
@@ -22,6 +24,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.journal_contract import JournalFailed
 from agent.rpc_connection import TOO_MANY, Answer, Connection, Limits
 from agent.rpc_messages import INTERNAL, ParameterError, Request, RequestError, error_line, result_line, take
 from agent.rpc_socket import Peer, SocketError, listen, peer_of, remove
@@ -36,7 +39,8 @@ class RpcServer:
     """Serves `methods` on a Unix socket at `path` until `close`.
 
     `on_fault` is called once for each exception that is our own fault, after it was logged. Methods
-    in `quiet` are logged at debug level only (a status page asks every second).
+    in `quiet` are logged at debug level only (a status page asks every second). `fatal`: errors that
+    are faults although they are AgentErrors.
     """
 
     def __init__(
@@ -46,16 +50,18 @@ class RpcServer:
         *,
         on_fault: Callable[[BaseException], None],
         mode: int = 0o660,
-        group: str = "",
+        group: str | None = None,
         log: logging.Logger | None = None,
-        limits: Limits | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        connections_max: int | None = None,
         quiet: Collection[str] = (),
+        fatal: tuple[type[BaseException], ...] = (JournalFailed,),
     ) -> None:
         self.path = path
         self.methods = methods
-        self.limits = limits or Limits()
+        self.limits = dataclasses.replace(limits, connections=connections_max or limits.connections)
         self._mode, self._group = mode, group
-        self._on_fault = on_fault
+        self._on_fault, self._fatal = on_fault, fatal
         self._log = log or logging.getLogger(__name__)
         self._quiet = quiet
         self._connections: dict[Connection, asyncio.Task[None]] = {}
@@ -65,7 +71,7 @@ class RpcServer:
 
     async def start(self) -> None:
         """Listen. Raises SocketError: another daemon listens, no such group, directory missing, ..."""
-        channel = listen(self.path, self._mode, self._group, self.limits.connections)
+        channel = listen(self.path, self._mode, self._group or "", self.limits.connections)
         self._inode = self.path.stat(follow_symlinks=False).st_ino
         self._server = await asyncio.start_unix_server(self._accept, sock=channel)
 
@@ -135,7 +141,7 @@ class RpcServer:
             answer(error_line(request.id, _unanswered("A-ENDING", "the daemon ends")))
         elif fault is None:
             answer(task.result())
-        elif isinstance(fault, AgentError):
+        elif isinstance(fault, AgentError) and not isinstance(fault, self._fatal):
             self._log.info("api: %s: %s", request.method, fault.code)
             answer(error_line(request.id, fault))
         else:

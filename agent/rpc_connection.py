@@ -32,12 +32,16 @@ class Limits:
 
     line_bytes: int = 64 * 1024
     connections: int = 32
-    connections_per_user: int = 24
     in_flight: int = 16
     line_timeout_s: float = 10.0
     unread_timeout_s: float = 30.0
     unread_bytes: int = 64 * 1024
     close_grace_s: float = 1.0
+
+    @property
+    def connections_per_user(self) -> int:
+        """A quarter is left for others: a till that leaks connections cannot lock the operator out."""
+        return self.connections - self.connections // 4
 
 
 class Connection:
