@@ -67,6 +67,7 @@ class Connection:
         self._closed = False
         self._incoming = bytearray()
         self._outgoing = bytearray()
+        self._counting = False
         self._taken = 0
         self._tls = _TlsStream(host.tls) if host.tls else None
 
@@ -77,11 +78,11 @@ class Connection:
 
     async def send(self, data: bytes, timeout_s: float) -> None:
         """Hands one message to the kernel. Raises LinkError; then `left_bytes` tells how far it came."""
-        self._taken = 0
+        self.forget_message()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._flush()  # what TLS itself had to say; no part of the message
-                self._taken = 0
+                self._counting = True
                 self._outgoing += self._tls.encrypt(data) if self._tls else data
                 await self._flush()
         except TimeoutError:
@@ -91,7 +92,7 @@ class Connection:
 
     def forget_message(self) -> None:
         """Starts the count anew: a new exchange begins on this connection."""
-        self._taken = 0
+        self._counting, self._taken = False, 0
 
     async def receive(self) -> bytes:
         """The next bytes, at least one. Raises LinkError (eof, reset, tls)."""
@@ -174,7 +175,7 @@ class Connection:
             count = self._sock.send(self._outgoing)
         except (BlockingIOError, InterruptedError):
             return
-        self._taken += count
+        self._taken += count if self._counting else 0
         self._counters.bytes_sent += count
         del self._outgoing[:count]
 
@@ -267,6 +268,9 @@ async def _open(host: Host, row: AddressRow, unacknowledged_s: float, counters: 
     except OSError as error:
         connection.abort()
         raise _link_error(host, error, "unreachable") from error
+    except LinkError:
+        connection.close()  # politely, so that the TLS alert reaches the host's log
+        raise
     except BaseException:
         connection.abort()
         raise
