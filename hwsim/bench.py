@@ -12,7 +12,6 @@ Devices are touched under the loop's lock only, so every method here may be call
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -26,10 +25,12 @@ from hwsim.devices.reader import SerialReader
 from hwsim.errors import BenchError
 from hwsim.wires.loop import WireLoop
 from hwsim.wires.pty import PtyWire
+from hwsim.wires.rfc2217 import Rfc2217Wire
 
 DeviceType = TypeVar("DeviceType", bound=SimDevice)
 WireKind = Literal["pty", "rfc2217"]
 WAIT_S = 5.0
+DRIVERS = {"reader": "ccid-serial", "pinpad": "ipp", "printer": "escpos"}
 
 
 class BenchDevice(Generic[DeviceType]):
@@ -39,27 +40,17 @@ class BenchDevice(Generic[DeviceType]):
         self.device = device
         self._loop = loop
         self.path = directory / device.kind
-        self._wire = self._wired(wire)
+        self._wire = PtyWire(device, self.path) if wire == "pty" else Rfc2217Wire(device)
         loop.add(self._wire)
-
-    def _wired(self, wire: WireKind) -> PtyWire:
-        if wire != "pty":
-            raise BenchError(f"the bench has no wire '{wire}'")
-        return PtyWire(self.device, self.path)
 
     @property
     def port(self) -> str:
-        # A pty drops 7 bits and parity, so the line there is 8N1 whatever the real device has.
-        shape = self.device.line_format if self.device.line_format.startswith("8N") else "8N1"
-        return f"serial:{self.path}?baud={self.device.baud}&format={shape}"
+        return self._wire.port
 
     @property
     def name(self) -> str:
-        """The system name that the link points to; another one after each replug."""
-        return self.call(lambda: self._wire.name)
-
-    def call(self, action: Callable[[], object]) -> str:
-        return str(self._loop.call(action))
+        """The system name that the link points to; another one after each replug, "" while unplugged."""
+        return self._loop.call(lambda: self._wire.name)
 
     def state(self) -> dict[str, object]:
         return self._loop.call(self.device.state)
@@ -109,7 +100,10 @@ class BenchPrinter(BenchDevice[Printer]):
 
 
 class Bench:
-    """All devices; `directory` gets the links. The PIN pad has the test master key in slot 0."""
+    """All devices; `directory` gets the links. The PIN pad has the test master key in slot 0.
+
+    `wire="rfc2217"` makes speed, parity and modem lines real: ports on 127.0.0.1 instead of ptys.
+    """
 
     def __init__(self, directory: str | Path, *, seed: int = 0, wire: WireKind = "pty") -> None:
         self.directory = Path(directory)
@@ -132,9 +126,28 @@ class Bench:
     def devices(self) -> dict[str, BenchReader | BenchPinPad | BenchPrinter]:
         return {"printer": self.printer, "reader": self.reader, "pinpad": self.pinpad}
 
+    def perform(self, device: str, name: str, args: dict[str, object]) -> None:
+        """A fault or a person's action by name, as scripts and the command line give them. Raises BenchError."""
+        chosen = self.devices().get(device)
+        if chosen is None:
+            raise BenchError(f"the bench has no device '{device}'", "it has: " + ", ".join(self.devices()))
+        chosen.fault(name, **args)
+
+    def state(self, device: str) -> dict[str, object]:
+        """The state of one device. Raises BenchError."""
+        chosen = self.devices().get(device)
+        if chosen is None:
+            raise BenchError(f"the bench has no device '{device}'", "it has: " + ", ".join(self.devices()))
+        return chosen.state()
+
     def addresses(self) -> dict[str, dict[str, str]]:
         """The port of each device, JSON-able."""
         return {name: {"port": device.port} for name, device in self.devices().items()}
 
-    def addresses_line(self) -> str:
-        return json.dumps(self.addresses(), ensure_ascii=False)
+    def configuration(self) -> str:
+        """The devices as the agent's configuration names them (TOML)."""
+        return "\n".join(
+            f'[[device]]\nname = "{name}"\nkind = "{name}"\ndriver = "{DRIVERS[name]}"\nport = "{device.port}"\n'
+            + ("columns = 48\n" if name == "printer" else "")
+            for name, device in self.devices().items()
+        )

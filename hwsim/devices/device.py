@@ -87,7 +87,7 @@ class SimDevice:
         if name in FRAME_FAULTS:
             self.line.arm(name, **args)
             return
-        method = getattr(self, "fault_" + name.replace("-", "_"), None)
+        method = getattr(self, "fault_" + name.replace("-", "_"), None) or self.actions().get(name)
         if method is None:
             raise BenchError(f"the {self.kind} has no fault '{name}'", "it has: " + ", ".join(self.fault_names()))
         try:
@@ -95,13 +95,18 @@ class SimDevice:
         except TypeError:
             takes = ", ".join(inspect.signature(method).parameters) or "no arguments"
             raise BenchError(f"the fault '{name}' does not take {', '.join(args)}", f"it takes: {takes}") from None
-        method(*bound.args, **bound.kwargs)
+        parameters = inspect.signature(method).parameters
+        method(**{key: fitted(name, parameters[key], value) for key, value in bound.arguments.items()})
         self.counters[f"fault {name}"] += 1
 
     def fault_names(self) -> list[str]:
         """Every fault that `apply_fault` knows for this device."""
         own = [name[6:].replace("_", "-") for name in dir(self) if name.startswith("fault_") and name != "fault_names"]
-        return sorted([*FRAME_FAULTS, *own])
+        return sorted([*FRAME_FAULTS, *own, *self.actions()])
+
+    def actions(self) -> dict[str, Callable[..., object]]:
+        """What people do at the device; scripts and the command line call them like faults."""
+        return {}
 
     # What a device's own class fills in
 
@@ -118,6 +123,10 @@ class SimDevice:
 
     def spoil(self, frame: bytes) -> bytes:
         return spoil_last(frame)
+
+    def data_set_ready(self) -> bool:
+        """The modem line DSR: the device can take data."""
+        return self.plugged and not self.silent
 
     # What a device's own class uses
 
@@ -210,3 +219,17 @@ class SimDevice:
         for frame, counted in frames:
             if self.plugged and not self.silent:
                 self.line.outbound(frame, self._now, self.spoil, counted)
+
+
+def fitted(fault: str, parameter: inspect.Parameter, value: object) -> object:
+    """`value` as the parameter wants it: scripts and command lines know numbers and texts only. Raises BenchError."""
+    wanted = str(parameter.annotation)
+    if wanted == "bool" and isinstance(value, bool):
+        return value
+    if wanted in ("int", "float") and isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return int(value) if wanted == "int" else float(value)
+    if wanted not in ("bool", "int", "float") and isinstance(value, str | int):
+        return str(value)
+    raise BenchError(
+        f"the fault '{fault}' cannot take {parameter.name}={value!r}", f"{parameter.name} is of type {wanted}"
+    )

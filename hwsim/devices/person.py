@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from hwsim.errors import BenchError
 
 DEFAULT_PIN = "123456"
 Kind = Literal["enter", "cancel", "wait"]
@@ -30,7 +32,11 @@ class Person:
         self._planned: deque[Act] = deque()
 
     def plan(self, kind: Kind, pin: str = DEFAULT_PIN, after_s: float = 0.0) -> None:
-        """Adds what the person does at the next prompt that has no plan yet."""
+        """Adds what the person does at the next prompt that has no plan yet. Raises BenchError."""
+        if kind not in get_args(Kind):
+            raise BenchError(f"a person cannot '{kind}'", "a person can: " + ", ".join(get_args(Kind)))
+        if not (pin.isascii() and pin.isdecimal() and 4 <= len(pin) <= 12) or after_s < 0:
+            raise BenchError("a PIN has 4 to 12 digits, and a person acts after the prompt, not before")
         self._planned.append(Act(kind, pin, after_s))
 
     def next_act(self) -> Act:

@@ -56,6 +56,9 @@ class PinPad(SimDevice):
         """Puts a master key in as in the secure room: hex digits, or a name of `TEST_KEYS`."""
         self.keys.load(str(slot), TEST_KEYS.get(key, key))
 
+    def actions(self) -> dict[str, Callable[..., object]]:
+        return {"person": self.person.plan, "load-key": self.load_key}
+
     def power_on(self) -> None:
         self._reader = PacketReader()
         self._last_byte_at = 0.0

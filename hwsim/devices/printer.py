@@ -290,6 +290,9 @@ class Printer(SimDevice):
         if self.reports_printing:
             self.emit(b"\x37\x22" + process_id + b"\x00")
 
+    def data_set_ready(self) -> bool:
+        return super().data_set_ready() and not self.sensors.offline and len(self._buffer) < self.buffer_limit
+
     def spoil(self, frame: bytes) -> bytes:
         # Status answers have no check byte; the fixed bits of DLE EOT are the nearest thing.
         return frame[:-1] + bytes([frame[-1] ^ 0x80])

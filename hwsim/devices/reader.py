@@ -11,6 +11,7 @@ LRC is the XOR of every byte before it, SYNC and ACK included. 03 15 16 refuses 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from operator import xor
 
@@ -57,6 +58,9 @@ class CardReader(SimDevice):
             self.counters["card removed"] += 1
             self.card_moved()
         return card
+
+    def actions(self) -> dict[str, Callable[..., object]]:
+        return {"insert-card": self.insert_card, "remove-card": self.remove_card}
 
     def power_on(self) -> None:
         self.slot.reset()

@@ -35,6 +35,12 @@ class PtyWire:
         self._loop: WireLoop | None = None
 
     @property
+    def port(self) -> str:
+        """The address for a driver. A pty drops 7 bits and parity: the line is 8N1 where the real one is 7E1."""
+        shape = self.device.line_format if self.device.line_format.startswith("8N") else "8N1"
+        return f"serial:{self.link}?baud={self.device.baud}&format={shape}"
+
+    @property
     def name(self) -> str:
         """The system name behind the link, "" while unplugged."""
         return "" if self._slave is None else os.ttyname(self._slave)
