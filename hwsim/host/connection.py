@@ -28,6 +28,7 @@ class Connection(asyncio.Protocol):
         self._changed = changed
         self._gone = gone
         self._hang = hang
+        self._deaf = False
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -49,13 +50,14 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         for payload in payloads:
+            if self._deaf:
+                return
             self._perform(self._machine.handle(payload, time.time()))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Delayed work goes on: a host processes what it has received, whether or not the terminal still listens."""
         if self._reader.partial:
             self._machine.stats["partial-frames"] += 1
-        for task in self._tasks:
-            task.cancel()
         self._transport = None
         self._gone(self)
         self._changed()
@@ -103,10 +105,14 @@ class Connection(asyncio.Protocol):
 
     async def _trickle(self, action: Trickle) -> None:
         for index in range(len(action.data)):
+            if self._transport is None:
+                return
             self._write(action.data[index : index + 1])
             await asyncio.sleep(action.gap_s)
 
     def _act(self, action: Action) -> None:
+        """After a closing action nothing more is heard, not even what came in the same segment."""
+        self._deaf = self._deaf or not isinstance(action, Send)
         if isinstance(action, Send):
             self._write(action.data)
         elif isinstance(action, Close):

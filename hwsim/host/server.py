@@ -29,6 +29,10 @@ from protocol.errors import AgentError
 T = TypeVar("T")
 CALL_DEADLINE_S = 10.0
 """Longest wait for the server's own thread; it never blocks, so this only ends a broken bench."""
+GOODBYE_S = 1.0
+"""How long connections may take to end in order before they are reset."""
+BACKLOG = 128
+"""Connections that may wait to be accepted."""
 
 
 class HostServerError(AgentError):
@@ -66,11 +70,11 @@ class HostServer:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._control: asyncio.Server | None = None
         self._reserved: socket.socket | None = None
         self._connections: set[Connection] = set()
-        self._control_tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: set[asyncio.Future[None]] = set()
         self._hanging = False
         self._failures: list[str] = []
@@ -84,7 +88,9 @@ class HostServer:
         self.stop()
 
     def start(self) -> HostServer:
-        """Listen. Raises HostServerError when the port or the control address cannot be had."""
+        """Listen; nothing when it listens already. Raises HostServerError when an address cannot be had."""
+        if self._loop is not None:
+            return self
         _clear_socket_path(self._control_at)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._failed)
@@ -92,9 +98,11 @@ class HostServer:
         self._thread.start()
         try:
             self._call(self._open())
-        except OSError as error:
+        except (OSError, ValueError, OverflowError) as error:
+            self._call(self._close())
             self._shut_down()
-            raise HostServerError(f"cannot listen: {error.strerror or error}", "choose another port or path") from error
+            reason = getattr(error, "strerror", None) or error
+            raise HostServerError(f"cannot listen: {reason}", "choose another port or path") from error
         return self
 
     def stop(self) -> None:
@@ -156,10 +164,12 @@ class HostServer:
     # -- for the control port (server thread)
 
     def set_refusing(self, on: bool) -> None:
-        assert self._loop is not None
-        task = self._loop.create_task(self._refuse(on))
-        self._control_tasks.add(task)
-        task.add_done_callback(self._control_tasks.discard)
+        if on and self._listener:
+            self._stop_listening()
+            self._reserved = self._bound()
+        elif not on and self._reserved:
+            listener, self._reserved = self._reserved, None
+            self._listen(listener)
 
     def set_hanging(self, on: bool) -> None:
         self._hanging = on
@@ -175,7 +185,7 @@ class HostServer:
     async def _open(self) -> None:
         listener = self._bound()
         self._port = listener.getsockname()[1]
-        await self._listen(listener)
+        self._listen(listener)
         if self._control_at:
             await self._open_control()
 
@@ -185,19 +195,51 @@ class HostServer:
         fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             fresh.bind((self._bind, self._port))
-        except OSError:
+        except (OSError, OverflowError):
             fresh.close()
             raise
         return fresh
 
-    async def _listen(self, listener: socket.socket) -> None:
+    def _listen(self, listener: socket.socket) -> None:
+        """Own accepting, not asyncio's server: that one loses a connection accepted while it is closed."""
         assert self._loop is not None
-        self._server = await self._loop.create_server(self._connection, sock=listener, ssl=self._tls)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        self._listener = listener
+        self._loop.add_reader(listener, self._accept_waiting)
 
-    def _connection(self) -> Connection:
+    def _accept_waiting(self) -> None:
+        assert self._loop is not None
+        assert self._listener is not None
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._start(self._adopt(self._listener.accept()[0]))
+
+    async def _adopt(self, peer: socket.socket) -> None:
+        """A TLS handshake that fails is the peer's fault: counted, not raised."""
+        assert self._loop is not None
         connection = Connection(self.machine, self._notify, self._connections.discard, self._hanging)
         self._connections.add(connection)
-        return connection
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, peer, ssl=self._tls)
+        except OSError:
+            self.machine.stats["handshakes-failed"] += 1
+            self._connections.discard(connection)
+
+    def _stop_listening(self) -> None:
+        """Connections that wait already are accepted first."""
+        if self._listener is None or self._loop is None:
+            return
+        self._accept_waiting()
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._loop is not None
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _open_control(self) -> None:
         control = Control(self.machine, self, self._next_change)
@@ -209,21 +251,18 @@ class HostServer:
         self._control_at = f"{name}:{self._control.sockets[0].getsockname()[1]}"
 
     async def _refuse(self, on: bool) -> None:
-        if on and self._server:
-            self._server.close()
-            self._server, self._reserved = None, self._bound()
-        elif not on and self._reserved:
-            listener, self._reserved = self._reserved, None
-            await self._listen(listener)
+        self.set_refusing(on)
 
     async def _close(self) -> None:
+        self._stop_listening()
         if self._reserved:
             self._reserved.close()
             self._reserved = None
-        for server in (self._server, self._control):
-            if server:
-                server.close()
-        self._server = self._control = None
+        if self._control:
+            self._control.close()
+            self._control = None
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=GOODBYE_S)
         for connection in list(self._connections):
             connection.close()
         await self._end_tasks()
@@ -231,7 +270,7 @@ class HostServer:
     async def _end_tasks(self) -> None:
         """Let connections say goodbye, then cancel what is left (control connections, delayed replies)."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(GOODBYE_S):
                 while self._connections:
                     await self._next_change()
         for connection in list(self._connections):
@@ -259,12 +298,8 @@ class HostServer:
             self._changed.notify_all()
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An exception that nobody expected: kept for `stop`, never swallowed. TLS refusals are the peer's fault."""
-        error = context.get("exception")
-        if isinstance(error, ssl.SSLError | ConnectionError):
-            self.machine.stats["handshakes-failed"] += 1
-            return
-        self._failures.append(f"{context.get('message')}: {type(error).__name__}")
+        """An exception that nobody expected: kept for `stop`, never swallowed."""
+        self._failures.append(f"{context.get('message')}: {type(context.get('exception')).__name__}")
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         assert self._loop is not None
