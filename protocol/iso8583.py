@@ -1,8 +1,10 @@
 """Pack and unpack ISO 8583 messages by profile, over pyiso8583, strictly.
 
 Rules:
-1. What `unpack` accepts, `pack` turns into exactly the same bytes: every element is written again by this file's own
-   encoder and compared (pyiso8583 accepts lower-case bitmaps, lengths like "+5", letters among BCD digits, ...).
+1. What `unpack` accepts, `pack` turns into exactly the same bytes: every element that could be written in more than one
+   way is written again by this file's own encoder and compared, every value is checked character by character.
+   pyiso8583 accepts lower-case and blank-filled bitmaps, lengths like "+5" or " 5" or "1_0", an announced second bitmap
+   that is empty, letters among BCD digits, control characters in text; an element without a definition is a KeyError.
 2. Every value is text. Binary elements are upper-case hexadecimal; the track separator is "=".
 3. Whatever is wrong is one MessageError with field, offset and reason, never a value. pyiso8583's errors hold the raw
    message: they are read and dropped before ours is raised, so that no traceback carries them.
@@ -13,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -60,9 +63,10 @@ class _Plan:
     """Everything about one element that can be worked out once."""
 
     packing: Packing
+    field: int
     key: str
     check: Callable[[str], object]
-    wire: Callable[[str], bytes]
+    wire: Callable[[str], bytes] | None  # None: fixed length, whole bytes, one spelling for each value
     spec: Mapping[str, Any]
     is_track: bool
     other: _Plan | None  # the same element with the other pad nibble that is accepted
@@ -95,8 +99,12 @@ class Codec:
                 raise MessageError(f"the profile does not define element {field}", field=field)
             if not plan.check(value):
                 raise MessageError(_complaint(plan, value), field=field)
-            document[plan.key] = value.replace("=", "D") if plan.is_track else value
-        return bytes(iso8583.encode(document, self._spec)[0])
+            document[plan.key] = value if not plan.is_track else value.replace("=", "D")
+        try:
+            return bytes(iso8583.encode(document, self._spec)[0])
+        except iso8583.EncodeError as error:
+            reason, key = error.msg, error.field
+        raise MessageError(reason[:1].lower() + reason[1:], field=_number(key))
 
     def unpack(self, body: bytes) -> Message:
         """Gives the message that these bytes are, to the last byte. Raises MessageError when they are none."""
@@ -111,11 +119,12 @@ class Codec:
             plan = plans[key]
             text = value.replace("D", "=") if plan.is_track else value
             if not plan.check(text):
-                raise MessageError(_complaint(plan, text), plan.packing.field, _offset(encoded, key))
-            raw = encoded[key]
-            if plan.wire(text) != raw["len"] + raw["data"]:
-                raise MessageError("is not written the one right way", plan.packing.field, _offset(encoded, key))
-            fields[plan.packing.field] = text
+                raise MessageError(_complaint(plan, text), plan.field, _offset(encoded, key))
+            if plan.wire is not None:
+                raw = encoded[key]
+                if plan.wire(text) != raw["len"] + raw["data"]:
+                    raise MessageError("is not written the one right way", plan.field, _offset(encoded, key))
+            fields[plan.field] = text
         return Message(mti, fields)
 
     def locate(self, body: bytes) -> dict[int, tuple[int, int]]:
@@ -209,9 +218,10 @@ def _plan(packing: Packing) -> _Plan:
     other = _plan(replace(packing, pad=packing.pad_accept, pad_accept="")) if packing.pad_accept else None
     return _Plan(
         packing=packing,
+        field=packing.field,
         key=str(packing.field),
         check=re.compile(_value_pattern(packing)).fullmatch,
-        wire=_writer(packing),
+        wire=_writer(packing) if _needs_writer(packing) else None,
         spec=_spec(packing),
         is_track=form.kind == "z" and packing.coding == "bcd",  # "=" is the nibble D there
         other=other,
@@ -228,6 +238,11 @@ def _value_pattern(packing: Packing) -> str:
     return f"{unit}{{{shortest},{form.length}}}"
 
 
+def _needs_writer(packing: Packing) -> bool:
+    """Tells whether one value could stand on the wire in several ways: a length indicator or a pad nibble is there."""
+    return bool(packing.format.indicator or (packing.coding == "bcd" and packing.format.length % 2))
+
+
 def _writer(packing: Packing) -> Callable[[str], bytes]:
     """Gives our own encoder of one element: the value as text to the bytes on the wire."""
     form = packing.format
@@ -239,30 +254,34 @@ def _writer(packing: Packing) -> Callable[[str], bytes]:
         body = str.encode if form.kind != "t" else _latin
     if not form.indicator:
         return body
-    indicator = _indicator_writer(packing)
-    if packing.coding == "bcd":
-        return lambda value: indicator(len(value)) + body(value)
-    return lambda value: indicator(len(raw := body(value))) + raw
+    indicators = _indicators(form.indicator, packing.indicator_coding)
+    if form.kind == "b":
+        return lambda value: indicators[len(raw := body(value))] + raw
+    return lambda value: indicators[len(value)] + body(value)
 
 
 def _bcd_writer(packing: Packing) -> Callable[[str], bytes]:
-    left, right = (packing.pad, "") if packing.pad_side == "left" else ("", packing.pad)
+    pad, is_left = packing.pad, packing.pad_side == "left"
 
     def write(value: str) -> bytes:
-        padded = left + value + right if len(value) & 1 else value
-        return bytes.fromhex(padded.replace("=", "D"))
+        if len(value) & 1:
+            value = pad + value if is_left else value + pad
+        return bytes.fromhex(value)
 
+    if packing.format.kind == "z":
+        return lambda value: write(value.replace("=", "D"))
     return write
 
 
-def _indicator_writer(packing: Packing) -> Callable[[int], bytes]:
-    digits = packing.format.indicator
-    if packing.indicator_coding == "ascii":
-        return lambda length: b"%0*d" % (digits, length)
+@cache
+def _indicators(digits: int, coding: str) -> tuple[bytes, ...]:
+    """Gives every length indicator of so many digits, by length."""
     size = (digits + 1) // 2
-    if packing.indicator_coding == "bcd":
-        return lambda length: bytes.fromhex(f"{length:0{2 * size}d}")
-    return lambda length: length.to_bytes(size, "big")
+    if coding == "ascii":
+        return tuple(b"%0*d" % (digits, length) for length in range(10**digits))
+    if coding == "bcd":
+        return tuple(bytes.fromhex(f"{length:0{2 * size}d}") for length in range(10**digits))
+    return tuple(length.to_bytes(size, "big") for length in range(min(10**digits, 256**size)))
 
 
 def _latin(value: str) -> bytes:
