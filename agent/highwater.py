@@ -4,10 +4,10 @@ SQLite ends its log at the first damaged frame without a word: what stood behind
 The mark notices. It is written after each commit, never before, so an honest disk can never show a mark ahead of the
 journal: a mark ahead always means lost records, a mark behind is normal after a crash.
 
-The file has two slots in two blocks of 4 KiB, written in turn: a torn write costs one slot, the other holds the mark
-before. Each write goes to the page cache at once (it outlives the process) and is forced to the disk by `sync`
-(every few commits, and at start and close), because one forced write a commit would double the flushes.
-What that means for a power cut stands in docs/durability.md.
+The file has two slots in two blocks of 4 KiB. One holds the mark of the last `sync`, the other takes every write since
+then; `sync` changes their parts. So whatever a power cut makes of unforced writes, one slot is whole. A write goes to
+the page cache at once (it outlives the process); `sync` comes every few commits, at start and at close, because a
+forced write a commit would double the flushes. What that means for a power cut stands in docs/durability.md.
 
     slot   magic "RHWM" | version 01 | 3 zero bytes | journal id (16) | seq (8) | chain (32) | CRC-32 of all before (4)
 """
@@ -20,7 +20,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.durable_file import sync_directory
+from agent.durable_file import create_durably
 
 MAGIC = b"RHWM\x01\0\0\0"
 SLOT_SPACING_BYTES = 4096
@@ -49,24 +49,23 @@ class HighWater:
     @classmethod
     def open(cls, path: Path, mark: Mark) -> HighWater:
         """Opens (or creates) the file and writes `mark` durably into it. Raises OSError."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        high_water = cls(descriptor, _slot_after_newest(_read_slots(path)))
-        os.posix_fallocate(descriptor, 0, SLOTS * SLOT_SPACING_BYTES)
+        if not path.exists():
+            create_durably(path, encode(mark).ljust(SLOTS * SLOT_SPACING_BYTES, b"\0"))
+        high_water = cls(os.open(path, os.O_RDWR | os.O_CLOEXEC), _slot_after_newest(_read_slots(path)))
         high_water.write(mark)
         high_water.sync()
-        sync_directory(path.parent)
         return high_water
 
     def write(self, mark: Mark) -> None:
-        """Writes the mark to the page cache, over the older of the two slots. Raises OSError."""
+        """Writes the mark to the page cache, beside the last one that was forced to the disk. Raises OSError."""
         data = encode(mark)
         if os.pwrite(self._descriptor, data, self._slot * SLOT_SPACING_BYTES) != len(data):
             raise OSError(0, "short write of the high-water mark")
-        self._slot = (self._slot + 1) % SLOTS
 
     def sync(self) -> None:
         """Forces the mark to the disk. Raises OSError."""
         os.fdatasync(self._descriptor)
+        self._slot = (self._slot + 1) % SLOTS
 
     def close(self) -> None:
         """Closes without a sync."""

@@ -88,6 +88,7 @@ class Journal:
         self._times = CommitTimes()
         self._log_frames = 0
         self._filler_rows = 0
+        self._checkpoint_frames = space.CHECKPOINT_FRAMES
         self._reserve_bytes = 0
         self._bytes_max = 0
         self._ballast = space.Ballast(path, 0)
@@ -109,13 +110,14 @@ class Journal:
         max_bytes: int = 1024 * MIB,
         create: bool = False,
         check_last: int | None = CHECK_LAST,
+        checkpoint_frames: int = space.CHECKPOINT_FRAMES,
         clock: Callable[[], float] = time.perf_counter,
     ) -> Journal:
         """Opens the journal and checks it; creates it on a first start (vault.fresh) or where `create` allows it.
 
         `presize_bytes` of room for acknowledgements are taken at once (0: none), `reserve_bytes` of the disk stay free
         of new sales, `max_bytes` is the most that the database may hold, `check_last` how many records are walked
-        (None: all). Raises JournalUnreadable and JournalLocked.
+        (None: all), after `checkpoint_frames` pages the log is emptied. Raises JournalUnreadable and JournalLocked.
         """
         path = path.absolute()
         opened = open_files(path, vault, highwater_path.absolute(), create, check_last)
@@ -123,6 +125,7 @@ class Journal:
             with start_errors(path):
                 journal = cls(path, opened, vault, clock)
                 journal._reserve_bytes, journal._bytes_max = reserve_bytes, max_bytes
+                journal._checkpoint_frames = checkpoint_frames
                 journal._take_room(presize_bytes // space.FILLER_BYTES)
             vault.settle()
         except BaseException:
@@ -260,7 +263,7 @@ class Journal:
         self._log_frames += _FRAMES_PER_ENTRY * len(steps) + body_bytes // space.PAGE_BYTES
         if self._filler_rows and space.free_pages(self._connection) < space.FREE_PAGES_LOW:
             self._exchange_filler()
-        if self._log_frames >= space.CHECKPOINT_FRAMES:
+        if self._log_frames >= self._checkpoint_frames:
             self._checkpoint()
 
     def _exchange_filler(self) -> None:
@@ -268,7 +271,7 @@ class Journal:
         grow = space.bytes_free(self._path.parent) > max(self._reserve_bytes, MIB)
         if rows:
             space.exchange_filler(self._connection, grow)
-            self._log_frames = space.CHECKPOINT_FRAMES  # the growth is real only once the database file has it
+            self._log_frames = self._checkpoint_frames  # the growth is real only once the database file has it
 
     def _checkpoint(self) -> None:
         """Empties the log into the database. Unlike SQLite's own, its errors count."""

@@ -37,9 +37,15 @@ class Frame(NamedTuple):
 
 
 def commits_behind(log: Path, valid_frames: int) -> int:
-    """Commits of the log's own generation behind the frames that SQLite accepts: more than one cannot be honest."""
+    """Commits of the log's own generation behind the frames that SQLite accepts: more than one cannot be honest.
+
+    0 if the header is not valid: it may be the torn start of a new generation, and `hidden_pages` judges the old one.
+    """
     with log.open("rb") as stream:
-        salts = stream.read(HEADER_BYTES)[_SALTS]
+        header = stream.read(HEADER_BYTES)
+        if len(header) < HEADER_BYTES or not _header_is_valid(header):
+            return 0
+        salts = header[_SALTS]
         return _count_commits(frame for frame in _frames(stream, valid_frames) if frame.salts == salts)
 
 
