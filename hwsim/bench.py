@@ -13,6 +13,7 @@ Devices are touched under the loop's lock only, so every method here may be call
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -22,6 +23,7 @@ from hwsim.devices.pinpad import PinPad
 from hwsim.devices.pinpad_keys import TEST_KEYS, encrypted_under
 from hwsim.devices.printer import Printer
 from hwsim.devices.reader import SerialReader
+from hwsim.devices.slip_png import save_png
 from hwsim.errors import BenchError
 from hwsim.wires.loop import WireLoop
 from hwsim.wires.pty import PtyWire
@@ -97,6 +99,14 @@ class BenchPrinter(BenchDevice[Printer]):
     def slips(self) -> list[str]:
         """The text of every slip that was cut off."""
         return self._loop.call(self.device.slips)
+
+    def save_pngs(self, directory: str | Path, font: str | Path | None = None) -> list[Path]:
+        """Draws every cut slip as slip-1.png ... in `directory`. Raises BenchError (no Pillow, no Chinese font)."""
+        slips = self._loop.call(lambda: deepcopy(self.device.paper.cut_slips))
+        paths = [Path(directory) / f"slip-{number}.png" for number in range(1, len(slips) + 1)]
+        for slip, path in zip(slips, paths, strict=True):
+            save_png(slip, path, None if font is None else Path(font))
+        return paths
 
 
 class Bench:

@@ -5,7 +5,7 @@
     hwsim fault reader corrupt nth=2         the second frame from now arrives damaged
     hwsim fault reader insert-card card=unionpay-credit
     hwsim state printer                      what can be seen of a device
-    hwsim slips                              what the printer has printed
+    hwsim slips                              what the printer has printed (--png DIRECTORY: as pictures)
     hwsim run scenario.toml                  play a fault script on a running bench
     hwsim demo, hwsim host                   the demonstration; the simulated host alone
 
@@ -68,7 +68,8 @@ def parser() -> argparse.ArgumentParser:
     fault.add_argument("args", nargs="*", metavar="KEY=VALUE", help="arguments of the fault, such as nth=2")
     state = running(commands.add_parser("state", help="what can be seen of a device, as JSON"), state_command)
     state.add_argument("device", nargs="?", help="printer, reader or pinpad; none: all")
-    running(commands.add_parser("slips", help="the text of the printed slips"), slips_command)
+    slips = running(commands.add_parser("slips", help="the text of the printed slips"), slips_command)
+    slips.add_argument("--png", default="", metavar="DIRECTORY", help="draw them as pictures there")
     run = running(commands.add_parser("run", help="play a fault script on a running bench"), run_command)
     run.add_argument("script", help="a TOML file, see docs/bench.md")
     return top
@@ -126,10 +127,18 @@ def state_command(options: argparse.Namespace) -> int:
 
 
 def slips_command(options: argparse.Namespace) -> int:
+    if options.png:
+        request: dict[str, object] = {"do": "pictures", "directory": str(Path(options.png).absolute())}
+        print(*list_of(ask(Path(options.directory), request)["pictures"]), sep="\n")
+        return 0
     slips = ask(Path(options.directory), {"do": "slips"})["slips"]
-    for number, slip in enumerate(slips if isinstance(slips, list) else [], 1):
+    for number, slip in enumerate(list_of(slips), 1):
         print(f"---- slip {number} ----\n{slip}")
     return 0
+
+
+def list_of(answer: object) -> list[object]:
+    return answer if isinstance(answer, list) else []
 
 
 def run_command(options: argparse.Namespace) -> int:

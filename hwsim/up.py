@@ -89,11 +89,15 @@ def answer(bench: Bench, addresses: dict[str, dict[str, str]], request: dict[str
             return {"state": bench.state(device)}
         case "slips":
             return {"slips": bench.printer.slips()}
+        case "pictures":
+            return {"pictures": [str(path) for path in bench.printer.save_pngs(str(request.get("directory", "")))]}
         case "fault" if isinstance(args, dict):
             bench.perform(device, str(request.get("fault", "")), args)
             return {}
         case _:
-            raise BenchError("the bench does not know this request", "it knows: addresses, state, slips, fault")
+            raise BenchError(
+                "the bench does not know this request", "it knows: addresses, state, slips, pictures, fault"
+            )
 
 
 def announce(bench: Bench, addresses: dict[str, dict[str, str]], as_json: bool) -> None:
