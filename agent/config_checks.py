@@ -15,9 +15,8 @@ from typing import Any
 
 from agent.config_keys import Report
 from agent.config_schema import Agent, Checkout, DeviceConfig, Journal, Keys, Lane, PendingLimits, Policy, Tls
-from agent.macs import PAD_CORE
+from agent.macs import pad_objection
 from protocol.errors import AgentError, MacError
-from protocol.mac import prepare
 from protocol.profile import Profile
 
 ProfileLoader = Callable[[str, Sequence[Path | str]], Profile]
@@ -175,12 +174,12 @@ def _check_pinpad_mac(lane: Lane, profile: Profile, where: str, report: Report) 
     if not lane.mac_key:
         report.add(f"{where}.mac_key", "is missing", 'mac = "pinpad" needs the working key under the master key')
     try:
-        core, _ = prepare(profile.mac, bytes(8))
+        objection = pad_objection(profile.mac, lane.mac_key)
     except MacError as error:
-        core = error.text
-    if core != PAD_CORE:
-        wrong = f'a PIN pad cannot compute the MAC of the profile "{lane.profile}" ({profile.mac.algorithm})'
-        report.add(f"{where}.mac", wrong, "use another profile, or on the bench the software MAC")
+        objection = error.text
+    if objection:
+        wrong = f'the PIN pad cannot make the MAC of profile "{lane.profile}": {objection}'
+        report.add(f"{where}.mac", wrong, "use another profile or key length, or on the bench the software MAC")
 
 
 def _check_device(device: DeviceConfig, where: str, report: Report) -> None:

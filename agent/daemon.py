@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,8 +28,9 @@ from agent.lanes import Ears, Links, lane_profile, make_lane, make_link
 from agent.loop import Clock, Listener, Loop, RefusedError
 from agent.notify import notify, watchdog_interval_s
 from agent.outcomes import Outcome, Stray
-from agent.records import OWED, Transaction
-from agent.rpc import Peer, RpcServer
+from agent.records import OWED, State, Transaction
+from agent.room import DeviceRoom
+from agent.rpc import Limits, Peer, RpcServer
 from agent.status import StatusWriter
 from agent.status_views import Views
 from agent.vault import Vault
@@ -57,11 +58,12 @@ class Daemon(Listener):
         self.clock = Clock()
         self._aio = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self._freed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._status_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.links = Links()
-        self.devices = DeviceRoom(self._device_ready)
+        self.devices = DeviceRoom(_make_desk, self._device_ready, self._spawn)
         self.journal = _open_journal(configuration)
         self.loop = Loop(self.journal, [], self.links, self.clock, self)
         self.views = Views(self.loop, self.links, self.devices, self.journal, self.clock, lambda: self.configuration)
@@ -75,6 +77,7 @@ class Daemon(Listener):
         self._aio.set_exception_handler(self._fault_in_loop)
         self._take_over(self.configuration)
         self.loop.start()
+        self.devices.ask_about(self.loop.pending())
         server = self._server()
         await server.start()
         self._signals()
@@ -101,8 +104,7 @@ class Daemon(Listener):
         await server.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WAIT_S):
-                while any(lane.busy for lane in self.loop.lanes.values()):
-                    await asyncio.sleep(0.05)
+                await self._lanes_idle()
         for task in self._tasks:
             task.cancel()
         self._disarm()
@@ -120,14 +122,7 @@ class Daemon(Listener):
 
     def changed(self, txn: Transaction) -> None:
         """A new record is stored: tell who waits, log it, show it."""
-        log.info(
-            "%s %s %s: %s%s",
-            txn.id,
-            txn.kind,
-            txn.reference,
-            txn.state,
-            f" ({txn.cause or txn.response_code})" if txn.cause or txn.response_code else "",
-        )
+        log.info("%s %s %s: %s%s", txn.id, txn.kind, txn.reference, txn.state, _told(txn))
         self.api.changed(txn)
         self._status_soon()
 
@@ -140,6 +135,7 @@ class Daemon(Listener):
 
     def lane_free(self, lane: str) -> None:
         """A waiting sale may take its turn."""
+        self._freed.set()
         self.api.lane_free(lane)
 
     def timers(self) -> None:
@@ -192,7 +188,7 @@ class Daemon(Listener):
             self.loop.drop_lane(name)
             self._spawn(self.links.by_lane.pop(name).close())
         self.configuration = new
-        self.api.configure(new.policy.confirm, self.devices.checkout(self.api, self.loop))
+        self.api.configure(new.policy.confirm, self.devices.make_checkout(new, self.api, self.loop))
 
     async def reload(self) -> dict[str, Any]:
         """Read the configuration file again. Raises: ConfigError and RefusedError; then all stays as it was."""
@@ -203,6 +199,8 @@ class Daemon(Listener):
             await self._lanes_idle()
             self._take_over(new)
         finally:
+            for name in self.loop.lanes:
+                self.loop.reserve(name, wanted=False)
             notify("READY=1")
         log.info("configuration reloaded from %s", new.source)
         self._write_status()
@@ -219,9 +217,12 @@ class Daemon(Listener):
             raise RefusedError("A-UNSAFE-CHANGE", text, "wait until reversalctl list is empty")
 
     async def _lanes_idle(self) -> None:
-        """An exchange under way ends on the link that it began on. Every exchange has an end."""
+        """Let no new exchange start and wait for those under way. Every exchange has an end."""
+        for name in self.loop.lanes:
+            self.loop.reserve(name, wanted=True)
         while any(lane.busy for lane in self.loop.lanes.values()):
-            await asyncio.sleep(0.05)
+            self._freed.clear()
+            await self._freed.wait()
 
     async def _reload_asked(self, peer: Peer) -> dict[str, Any]:
         log.info("reload asked for by %s", peer.name)
@@ -295,11 +296,24 @@ class Daemon(Listener):
         agent = self.configuration.agent
         return RpcServer(
             agent.socket,
-            group=agent.socket_group or None,
-            methods=self.api.methods,
+            self.api.methods,
             on_fault=self.fault,
-            connections_max=agent.socket_connections,
+            group=agent.socket_group,
+            log=log,
+            limits=Limits(connections=agent.socket_connections),
+            quiet=frozenset({"agent.status", "reversal.list"}),
         )
+
+
+def _told(txn: Transaction) -> str:
+    """What is worth a log line besides the state."""
+    if txn.state in OWED and txn.sending:
+        return f", try {txn.attempts} is recorded and goes out"
+    if txn.state in OWED and txn.attempts:
+        return f", try {txn.attempts} failed: {txn.last_error or 'refused with code ' + txn.last_code}"
+    if txn.state is State.REVERSED:
+        return f", acknowledged with {txn.acknowledged_with} at try {txn.attempts} (match: {txn.match_grade})"
+    return f" ({txn.cause or txn.response_code})" if txn.cause or txn.response_code else ""
 
 
 def _open_journal(configuration: settings.Configuration) -> Journal:
@@ -314,6 +328,12 @@ def _open_journal(configuration: settings.Configuration) -> Journal:
         presize_bytes=store.presize_bytes,
         reserve_bytes=store.reserve_bytes,
     )
+
+
+def _make_desk(on_change: Callable[[Any], None]) -> Any:
+    from drivers.desk import Desk  # construct and pyserial cost 12 MB and 40 ms: only where there are devices
+
+    return Desk(on_change)
 
 
 async def _run(configuration: settings.Configuration) -> int:

@@ -136,6 +136,7 @@ class Lane:
     requests: dict[str, Message] = field(default_factory=dict)
     due: list[tuple[float, str]] = field(default_factory=list)
     stans: set[str] = field(default_factory=set)
+    chip_answers: dict[str, str] = field(default_factory=dict)  # element 55 of replies; never stored
 
     @property
     def terminal_id(self) -> str:
@@ -204,6 +205,7 @@ class Loop:
         assert before is None or before.busy is None, f"lane {lane.name} is in an exchange"
         if before is not None:
             lane.requests, lane.due, lane.stans = before.requests, before.due, before.stans
+            lane.chip_answers = before.chip_answers
             lane.reserved = before.reserved
         self.lanes[lane.name] = lane
 
@@ -468,6 +470,7 @@ class Loop:
         self._finished[txn.id] = txn
         if lane is not None:
             lane.requests.pop(txn.id, None)
+            lane.chip_answers.pop(txn.id, None)
             lane.stans.discard(txn.stan)
         while len(self._finished) > FINISHED_KEPT:
             old_id, old = self._finished.popitem(last=False)
@@ -540,6 +543,8 @@ class Loop:
         assert txn is not None
         message, match = self._match(lane, self._identity(txn, purpose), reply.body)
         learnt = Learnt(approval_code=message.get(38), rrn=message.get(37), date=message.get(13), time=message.get(12))
+        if purpose == "request" and awaited and message.get(55):
+            lane.chip_answers[txn_id] = message.get(55)
         what = f"{message.mti} with response code {message.get(39) or 'none'}"
         to = "reversal" if purpose == "reversal" else "request"
         return Answered(to, awaited, message.get(39), reply.mac, match, learnt, what, reply.host)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from protocol.rules import MacRules, Profile
 # The only MAC command of the PIN pad family in use: ISO 9797-1 algorithm 3 with zero padding
 # (ANSI X9.19), 8 bytes (drivers/pinpad_ipp.py).
 PAD_CORE = "retail"
+SINGLE_LENGTH_HEX = 16
 PAD_MAC_BYTES = 8
 
 
@@ -89,6 +90,17 @@ class PinPad(Protocol):
 Submit = Callable[[Callable[[PinPad], bytes], float], Awaitable[bytes]]
 
 
+def pad_objection(rules: MacRules, session_key_hex: str) -> str:
+    """Why a pad that only does algorithm 3 cannot make this MAC; "" if it can.
+
+    With a single-length key algorithm 3 is the plain CBC MAC: K1 = K2, and its last two steps undo each other.
+    """
+    core, _ = prepare(rules, bytes(8))
+    if core == PAD_CORE or (core == "cbc" and len(session_key_hex) == SINGLE_LENGTH_HEX):
+        return ""
+    return f"a PIN pad computes {PAD_CORE!r} MACs only; {rules.algorithm!r} with this key needs {core!r}"
+
+
 class PinPadMac:
     """The key never leaves the PIN pad; the pad computes the core, `protocol.mac` the rest.
 
@@ -97,10 +109,8 @@ class PinPadMac:
     """
 
     def __init__(self, rules: MacRules, submit: Submit, session_key_hex: str, deadline_s: float) -> None:
-        core, _ = prepare(rules, bytes(8))
-        if core != PAD_CORE:
-            text = f"the PIN pad computes only {PAD_CORE!r} MACs, {rules.algorithm!r} needs {core!r}"
-            raise MacError(text, "use another profile, a pad that can do it, or (bench only) the software MAC")
+        if objection := pad_objection(rules, session_key_hex):
+            raise MacError(objection, "use another profile, a pad that can do it, or (bench only) the software MAC")
         self._rules = rules
         self._submit = submit
         self._session_key_hex = session_key_hex

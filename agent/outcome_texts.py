@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.records import State, Transaction
-from protocol.profile import Profile
+from protocol.rules import Profile
 
 # outcome: (English, Chinese, next step in English, next step in Chinese)
 WORDS: dict[State, tuple[str, str, str, str]] = {

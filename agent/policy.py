@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from protocol.profile import Profile, RetryRules
+from protocol.rules import Profile, RetryRules
 
 NobodyKnows = Literal["reverse", "complete", "park"]
 

@@ -1,0 +1,216 @@
+"""The sale that the agent itself drives: card, PIN, host, the card's last word, paper.
+
+Not a certified EMV kernel: it shows, on test cards, what becomes of each failure.
+
+    card read, PIN entered      nothing sent yet: any failure is a refusal, nobody is charged
+    request sent                the loop's business: approved, declined or reversed
+    approved                    card pulled or refusing, slip not printed: reversed
+                                nobody knows whether the slip was printed: the configuration decides
+    slip printed                completed
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from agent.events import Complete, Event, Reverse
+from agent.loop import Loop, Order, RefusedError
+from agent.records import State, Transaction
+from agent.slips import Letterhead, slip
+from protocol.errors import AgentError
+
+# One step with card or pad (read, cryptogram): drivers end it earlier by themselves. Assumed.
+STEP_S = 20.0
+# DE 22: chip with and without PIN (UnionPay terminal field description: 05 chip; 1 PIN, 2 none).
+ENTRY_CHIP_PIN, ENTRY_CHIP = "051", "052"
+
+
+class Desk(Protocol):
+    """The devices' steps, each in its own thread (drivers/desk.py)."""
+
+    def present(self, reader: str, sale: Mapping[str, Any], card_timeout_s: float, step_s: float) -> Future[Any]: ...
+    def conclude(self, reader: str, *, approved: bool, code: str, chip_data: str, step_s: float) -> Future[str]: ...
+    def enter_pin(self, pinpad: str, pan: str, working_key: str, timeout_s: float) -> Future[str]: ...
+    def show(self, pinpad: str, text: str, timeout_s: float = ...) -> Future[None]: ...
+    def print_slip(self, printer: str, slip: Any, reference: str, timeout_s: float) -> Future[Any]: ...
+    def last_printed(self, printer: str, reference: str, timeout_s: float = ...) -> Future[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutRules:
+    """As configured: device names ("" none), waits in seconds, what is printed on each slip."""
+
+    reader: str
+    pinpad: str
+    printer: str
+    letterhead: Letterhead
+    card_timeout_s: float
+    pin_timeout_s: float
+    print_timeout_s: float
+    pin_keys: Mapping[str, str]
+
+
+class Checkout:
+    """See the module. `send` and `answer` wait for the lane and for the outcome (agent/api.py)."""
+
+    def __init__(
+        self,
+        rules: CheckoutRules,
+        desk: Desk,
+        loop: Loop,
+        send: Callable[[str, Order], Awaitable[Transaction]],
+        answer: Callable[[Transaction], Awaitable[Transaction]],
+    ) -> None:
+        self._rules = rules
+        self._desk = desk
+        self._loop = loop
+        self._send = send
+        self._answer = answer
+
+    async def run(self, lane_name: str, order: Order) -> Transaction:
+        """One sale to its outcome. Raises RefusedError while nothing was sent."""
+        with_card = await self._take_card(lane_name, order)
+        txn = await self._answer(await self._send(lane_name, with_card))
+        self._show("已批准 APPROVED" if txn.state is State.APPROVED else "未成功 NOT APPROVED")
+        if txn.state is not State.APPROVED:
+            await self._dismiss_card(txn)
+            return txn
+        objection = await self._card_objection(txn)
+        if objection:
+            return self._tell(txn, Reverse("card", "other", objection))
+        return await self._hand_over(txn)
+
+    async def resume(self, txn: Transaction) -> None:
+        """After a restart: ask the printer whether the slip of an approved sale came out."""
+        if not self._rules.printer:
+            return
+        try:
+            known = await asyncio.wrap_future(self._desk.last_printed(self._rules.printer, _receipt(txn)))
+        except AgentError:
+            return  # the printer cannot tell; the confirmation time-out and `nobody_knows` decide
+        if known.known == "done":
+            self._tell(txn, Complete("printer"))
+        elif known.known == "not done":
+            self._tell(txn, Reverse("printer", "other", "not-printed"))
+
+    # --- before anything is sent ---------------------------------------------------------------
+
+    async def _take_card(self, lane_name: str, order: Order) -> Order:
+        """The order with the card's data. Every failure here is harmless."""
+        lane = self._loop.lane(lane_name)
+        self._show("请插卡 INSERT CARD")
+        local = datetime.now().astimezone()
+        sale = {
+            "amount_minor": order.amount_minor,
+            "currency": lane.currency,
+            "date": local.strftime("%y%m%d"),
+            "time": local.strftime("%H%M%S"),
+        }
+        try:
+            card = await asyncio.wrap_future(
+                self._desk.present(self._rules.reader, sale, self._rules.card_timeout_s, STEP_S)
+            )
+            if card.cryptogram == "AAC":
+                raise RefusedError("A-CARD-DECLINED", "the card declined the sale", "ask for another card")
+            pin_block = await self._pin(lane_name, card.pan)
+        except RefusedError:
+            raise
+        except AgentError as error:
+            raise RefusedError("A-CARD", f"no sale was sent: {error.text}", error.hint) from error
+        facts = {
+            "pan": card.pan,
+            "expiry": card.expiry,
+            "track2": card.track2,
+            "card_sequence": card.sequence,
+            "chip_data": card.chip_data,
+            "pos_entry_mode": ENTRY_CHIP_PIN if pin_block else ENTRY_CHIP,
+            "pin_block": pin_block,
+        }
+        return replace(order, driver="checkout", facts={name: value for name, value in facts.items() if value})
+
+    async def _pin(self, lane_name: str, pan: str) -> str:
+        working_key = self._rules.pin_keys.get(lane_name, "")
+        if not self._rules.pinpad or not working_key:
+            return ""
+        timeout_s = self._rules.pin_timeout_s
+        return await asyncio.wrap_future(self._desk.enter_pin(self._rules.pinpad, pan, working_key, timeout_s))
+
+    # --- after the answer ----------------------------------------------------------------------
+
+    async def _card_objection(self, txn: Transaction) -> str:
+        """Why the card does not let the approved sale stand; "" if it does."""
+        chip_data = self._loop.lane(txn.lane).chip_answers.get(txn.id, "")
+        try:
+            verdict = await asyncio.wrap_future(
+                self._desk.conclude(
+                    self._rules.reader, approved=True, code=txn.response_code, chip_data=chip_data, step_s=STEP_S
+                )
+            )
+        except AgentError as error:
+            return error.code.removeprefix("E-").lower()
+        return "" if verdict == "TC" else "card-refused"
+
+    async def _dismiss_card(self, txn: Transaction) -> None:
+        """Let the card end its session; what it says changes nothing any more."""
+        try:
+            await asyncio.wrap_future(
+                self._desk.conclude(
+                    self._rules.reader, approved=False, code=txn.response_code or "Z3", chip_data="", step_s=STEP_S
+                )
+            )
+        except AgentError:
+            return
+
+    async def _hand_over(self, txn: Transaction) -> Transaction:
+        """Print the receipt: on the printer's word the sale is completed."""
+        if not self._rules.printer:
+            return self._tell(txn, Complete("checkout"))
+        paper = slip("receipt", txn, self._rules.letterhead)
+        try:
+            printed = await asyncio.wrap_future(
+                self._desk.print_slip(self._rules.printer, paper, _receipt(txn), self._rules.print_timeout_s)
+            )
+            outcome = printed.outcome
+        except AgentError:
+            outcome = "unknown"
+        if outcome == "printed":
+            return self._tell(txn, Complete("printer"))
+        if outcome == "not printed":
+            return self._tell(txn, Reverse("printer", "other", "not-printed"))
+        return self._nobody_knows(txn)
+
+    def _nobody_knows(self, txn: Transaction) -> Transaction:
+        rule = self._loop.lane(txn.lane).policy.nobody_knows
+        if rule == "complete":
+            return self._tell(txn, Complete("nobody-knows"))
+        if rule == "reverse":
+            return self._tell(txn, Reverse("printer", "other", "print-unknown"))
+        latest = self._loop.get(txn.id)  # "park": the confirmation time-out parks it
+        return latest or txn
+
+    # --- steps ---------------------------------------------------------------------------------
+
+    def _tell(self, txn: Transaction, event: Event) -> Transaction:
+        """Give the event; an item that moved on meanwhile (an operator, a time-out) stays as it is."""
+        try:
+            after = self._loop.handle(txn.id, event)
+        except RefusedError:
+            latest = self._loop.get(txn.id)
+            assert latest is not None
+            return latest
+        self._loop.wake()
+        return after
+
+    def _show(self, text: str) -> None:
+        if self._rules.pinpad:
+            self._desk.show(self._rules.pinpad, text)
+
+
+def _receipt(txn: Transaction) -> str:
+    """The printer's name for the receipt of this sale."""
+    return f"{txn.id}/receipt"

@@ -1,0 +1,141 @@
+"""The devices as the daemon uses them: MACs of the PIN pad, the checkout, slips; nothing loaded without devices.
+
+The drivers come in from the composition root (`make_desk`): this file knows only what they can do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from agent import config as settings
+from agent.api import Api
+from agent.checkout import Checkout, CheckoutRules
+from agent.loop import Loop, RefusedError
+from agent.macs import Submit
+from agent.paper import PaperQueue
+from agent.records import State, Transaction
+from agent.slips import Letterhead, slip
+
+
+class DeviceRoom:
+    """All devices of this terminal. `make_desk(on_change)` gives drivers/desk.py's Desk."""
+
+    def __init__(
+        self,
+        make_desk: Callable[[Callable[[Any], None]], Any],
+        on_ready: Callable[[str], None],
+        spawn: Callable[[Any], None],
+    ) -> None:
+        self._make_desk = make_desk
+        self._on_ready = on_ready
+        self._spawn = spawn
+        self._aio = asyncio.get_running_loop()
+        self._desk: Any = None
+        self._shop: settings.Checkout | None = None
+        self._checkout: Checkout | None = None
+        self.paper = PaperQueue(self._print, spawn)
+
+    def configure(self, configuration: settings.Configuration) -> None:
+        """Start, keep or stop devices as configured. The drivers are loaded only where there are devices."""
+        self._shop = configuration.checkout
+        if self._desk is None and not configuration.devices:
+            return
+        if self._desk is None:
+            self._desk = self._make_desk(self._changed)
+        keys = {lane.pinpad: lane.pinpad_master_key for lane in configuration.lanes if lane.pinpad}
+        self._desk.configure(configuration.devices, keys)
+
+    def submits(self) -> Mapping[str, Submit]:
+        """For each device: run work in its thread and await the result."""
+        return {name: self._submit(name) for name in (self._desk.names() if self._desk else ())}
+
+    def statuses(self) -> list[Any]:
+        """One look at each device."""
+        return self._desk.statuses() if self._desk else []
+
+    def make_checkout(self, configuration: settings.Configuration, api: Api, loop: Loop) -> Checkout | None:
+        """The checkout as configured; None where there is none."""
+        shop = configuration.checkout
+        if shop is None or self._desk is None:
+            self._checkout = None
+            return None
+        rules = CheckoutRules(
+            reader=shop.reader,
+            pinpad=shop.pinpad,
+            printer=shop.printer if shop.print else "",
+            letterhead=_letterhead(shop),
+            card_timeout_s=shop.card_timeout_s,
+            pin_timeout_s=shop.pin_timeout_s,
+            print_timeout_s=shop.print_timeout_s,
+            pin_keys={lane.name: lane.pin_key for lane in configuration.lanes if lane.pin_key},
+        )
+        self._checkout = Checkout(rules, self._desk, loop, api.send, api.settled_answer)
+        return self._checkout
+
+    def ask_about(self, transactions: list[Transaction]) -> None:
+        """After a restart: what our own checkout left unconfirmed, the devices are asked about."""
+        for txn in transactions:
+            if self._checkout and txn.driver == "checkout" and txn.state is State.APPROVED:
+                self._spawn(self._checkout.resume(txn))
+
+    def slip(self, txn: Transaction, what: str) -> None:
+        """Print a slip when the printer has time; without a printer there is none."""
+        if self._shop is not None and self._shop.printer and self._shop.print:
+            self.paper.add(
+                f"{txn.id}/{what}/{txn.ended_at_utc or txn.attempts}", slip(what, txn, _letterhead(self._shop))
+            )
+
+    def inhibit(self, name: str, reason: str) -> None:
+        """A technician takes a device. Raises RefusedError where there is none."""
+        self._known_desk().inhibit(name, reason)
+
+    def release(self, name: str) -> None:
+        """The technician gives it back. Raises RefusedError where there is none."""
+        self._known_desk().release(name)
+
+    async def test(self, name: str, timeout_s: float) -> str:
+        """Exercise one device; what was seen in one line. Raises the driver's error."""
+        future = self._known_desk().submit(name, lambda device: device.test(_deadline(timeout_s)), timeout_s)
+        return str(await asyncio.wrap_future(future))
+
+    def close(self) -> None:
+        """Stop all devices."""
+        if self._desk is not None:
+            self._desk.close()
+
+    # --- steps ---------------------------------------------------------------------------------
+
+    def _known_desk(self) -> Any:
+        if self._desk is None:
+            raise RefusedError("A-NO-DEVICE", "no devices are configured", "add [[device]] to the configuration")
+        return self._desk
+
+    def _submit(self, name: str) -> Submit:
+        def submit(work: Callable[[Any], bytes], deadline_s: float) -> Awaitable[bytes]:
+            return asyncio.wrap_future(self._desk.submit(name, work, deadline_s))
+
+        return submit
+
+    def _print(self, paper: Any, reference: str) -> Any:
+        assert self._shop is not None
+        return self._desk.print_slip(self._shop.printer, paper, reference, self._shop.print_timeout_s)
+
+    def _changed(self, status: Any) -> None:
+        """Called from a device's thread."""
+        if status.state == "ready":
+            self._aio.call_soon_threadsafe(self._ready, status.name)
+
+    def _ready(self, name: str) -> None:
+        self.paper.go_on()
+        self._on_ready(name)
+
+
+def _letterhead(shop: settings.Checkout) -> Letterhead:
+    return Letterhead(shop.merchant_name, shop.header_lines, shop.footer_lines)
+
+
+def _deadline(timeout_s: float) -> float:
+    """The instant at which a device's own work must have ended: its thread's monotonic clock."""
+    return asyncio.get_running_loop().time() + timeout_s

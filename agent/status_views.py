@@ -1,0 +1,132 @@
+"""What is shown of the running agent: the scene of a status, and the answers of the operators' methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from agent import config as settings
+from agent.diagnosis import DeviceFacts
+from agent.journal_contract import Store
+from agent.lanes import Links
+from agent.loop import Clock, Loop
+from agent.records import Transaction, load
+from agent.room import DeviceRoom
+from agent.status import FINISHED_MAX, ITEMS_MAX, Scene, items, snapshot, worst_first
+from agent.status_alive import writer
+from agent.status_timeline import timeline
+
+# A status is stale when it is this many times older than its sign of life. Assumed: one may be late.
+STALE_FACTOR = 3.0
+LIST_MAX = 10_000
+
+
+class Views:
+    """Reads; changes nothing."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        links: Links,
+        devices: DeviceRoom,
+        journal: Store,
+        clock: Clock,
+        configuration: Callable[[], settings.Configuration],
+    ) -> None:
+        self._loop = loop
+        self._links = links
+        self._devices = devices
+        self._journal = journal
+        self._clock = clock
+        self._configuration = configuration
+        started = clock.now()
+        self._agent = {
+            **writer(),
+            "version": _version(),
+            "started_utc": started.at_utc,
+            "started_mono": started.mono,
+        }
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """The views that the API asks for, by name."""
+        return {"status": self.status, "list": self.list, "show": self.show, "why": self.why, "devices": self.devices}
+
+    def status(self) -> dict[str, Any]:
+        """The whole status."""
+        return snapshot(self._loop, self._scene(FINISHED_MAX))
+
+    def list(self, all: bool, limit: int) -> dict[str, Any]:
+        """Pending items, worst first; with `all` the ended ones after them."""
+        limit = max(1, min(limit, LIST_MAX))
+        scene = self._scene(limit if all else 0)
+        pending = self._loop.pending()
+        shown = worst_first(pending, limit)
+        ended = scene.finished if all else ()
+        return {
+            "items": items([*shown, *ended][:limit], self._loop, scene),
+            "pending_count": len(pending),
+            "shown_max": min(limit, ITEMS_MAX) if not all else limit,
+        }
+
+    def show(self, txn: Transaction) -> dict[str, Any]:
+        """One item."""
+        return items([txn], self._loop, self._scene(0))[0]
+
+    def why(self, txn: Transaction) -> dict[str, Any]:
+        """One item and its story."""
+        lane = self._loop.lanes.get(txn.lane)
+        responses = lane.policy.profile.responses if lane else None
+        return {"item": self.show(txn), "timeline": timeline(self._journal.history(txn.id), responses)}
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Every device as the drivers see it: address, firmware, counters, last error."""
+        now = self._clock.now().mono
+        return [
+            {
+                "name": status.name,
+                "kind": status.kind,
+                "address": status.address,
+                "state": status.state,
+                "firmware": status.firmware,
+                "detail": status.detail,
+                "for_s": round(now - status.since_s, 1),
+                "counters": dict(status.counters),
+                "last_error_code": status.last_error_code,
+                "last_error": status.last_error,
+                "inhibited_because": status.inhibited_because,
+            }
+            for status in self._devices.statuses()
+        ]
+
+    def _scene(self, finished: int) -> Scene:
+        configuration, now = self._configuration(), self._clock.now()
+        return Scene(
+            now=now,
+            agent=self._agent,
+            language=configuration.agent.language,
+            stale_after_s=configuration.agent.status_every_s * STALE_FACTOR,
+            links={name: link.link_state() for name, link in self._links.by_lane.items()},
+            devices=[_device_facts(status, now.mono) for status in self._devices.statuses()],
+            store=self._journal.health(),
+            mac_devices={lane.name: lane.pinpad for lane in configuration.lanes if lane.mac == "pinpad"},
+            finished=self._finished(finished),
+        )
+
+    def _finished(self, limit: int) -> list[Transaction]:
+        if not limit:
+            return []
+        rows = self._journal.recent(limit + len(self._loop.pending()))
+        return [load(row.public, b"") for row in rows if not row.pending][:limit]
+
+
+def _device_facts(status: Any, now_mono: float) -> DeviceFacts:
+    text = status.inhibited_because or status.detail or status.last_error
+    return DeviceFacts(status.name, status.kind, status.state, text, now_mono - status.since_s)
+
+
+def _version() -> str:
+    try:
+        return version("pos-reversal-agent")
+    except PackageNotFoundError:
+        return "unknown"
