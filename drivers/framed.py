@@ -70,6 +70,6 @@ class FrameStream(Generic[T]):
         else:
             return False
         self._items += found
-        if not found and (self.scanner.damaged_frames > damaged or (partial and not data)):
+        if self.scanner.damaged_frames > damaged or (partial and not data and not found):
             self._items.append(Spoilt())
         return bool(data)

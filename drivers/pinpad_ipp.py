@@ -27,6 +27,7 @@ from protocol.pinpad import ACK, EOT, NAK, Control, Packet, PadEvent
 
 TRIES = 3  # EOT after 3 NAKs (PP791 manual, every message flow)
 ACK_TIMEOUT_S = 3.0  # assumed: no manual page read names it; generous for 1200 baud
+END_TIMEOUT_S = 0.5  # for the EOT that ends an administration session (assumed)
 ANSWER_TIMEOUT_S = 10.0
 PIN_UNIT_S = 30  # unit of message 70's time-out (PP791)
 CANCEL_TIMEOUT_S = 2.0
@@ -102,13 +103,14 @@ class IppPinPad(PortDevice[BytePort]):
             self._control(EOT, deadline_s)
             raise DeviceRefused("the PIN pad did not echo the master key as it was sent", "echo")
         self._control(ACK, deadline_s)
-        self._expect_end(deadline_s)
+        self._expect_end(min(deadline_s, deadline_in(ACK_TIMEOUT_S)))
 
     def has_master_key(self, key_index: int, timeout_s: float = ANSWER_TIMEOUT_S) -> bool:
         """04: is there a key in this place?"""
-        return self._parsed(
-            pinpad.parse_key_check, self._ask(pinpad.check_master_key(key_index), deadline_in(timeout_s))
-        )
+        deadline_s = deadline_in(timeout_s)
+        answer = self._ask(pinpad.check_master_key(key_index), deadline_s)
+        self._expect_end(min(deadline_s, deadline_in(END_TIMEOUT_S)))
+        return self._parsed(pinpad.parse_key_check, answer)
 
     def select_key(self, key_index: int | None = None, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         """08: the master key for the following PIN entries (default: the configured one)."""
@@ -119,6 +121,7 @@ class IppPinPad(PortDevice[BytePort]):
         answer = self._next(min(deadline_s, deadline_in(ACK_TIMEOUT_S)))
         if isinstance(answer, Packet):
             self._control(ACK, deadline_s)
+            self._expect_end(min(deadline_s, deadline_in(END_TIMEOUT_S)))
             if answer.text[:3] != "080":
                 raise KeyMissing(f"master key {wanted} cannot be selected", answer.text[2:3])
         elif answer is not None and answer != Control(EOT):
@@ -238,10 +241,13 @@ class IppPinPad(PortDevice[BytePort]):
         raise DeviceTimeout(f"the PIN pad did not acknowledge message {packet.name}")
 
     def _expect_end(self, deadline_s: float) -> None:
-        """EOT ends an administration session; silence does too, for pads that do not send it."""
-        answer = self._next(min(deadline_s, deadline_in(ACK_TIMEOUT_S)))
+        """EOT ends an administration session; silence does too, for pads that do not send it.
+
+        It is waited for, because the next command would take a late EOT for its own.
+        """
+        answer = self._next(deadline_s)
         if isinstance(answer, Packet) or answer == Control(NAK):
-            raise DeviceRefused("the PIN pad did not store the master key", "nak")
+            raise DeviceRefused("the PIN pad did not accept our acknowledgement", "nak")
 
     def _next(self, deadline_s: float) -> PadEvent | None:
         """The next event, None at the deadline."""

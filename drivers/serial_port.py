@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import socket
 import termios
 import threading
 import time
@@ -135,7 +136,10 @@ class SerialPort:
             return
         self._closed = True
         idle = self._in_call.acquire(timeout=CLOSE_WAIT_S)
-        for step in (self._device.reset_output_buffer, self._device.close):
+        # pyserial's socket:// leaves its socket open when the other side was first to go.
+        link = getattr(self._device, "_socket", None)
+        release = link.close if isinstance(link, socket.socket) else self._device.close
+        for step in (self._device.reset_output_buffer, self._device.close, release):
             try:
                 step()
             except (*FOREIGN_ERRORS, NotImplementedError):
