@@ -54,15 +54,16 @@ class Dialect:
         return _ROLES.get(message.mti[1], "notice")
 
     def is_request(self, message: HostMessage) -> bool:
-        """Requests and advices have an even third digit; anything else is a reply and not for a host."""
-        return message.mti[2] in "02" and message.mti[3] in "01"
+        """Third digit: 0 request, 2 advice; anything else is a reply and not for a host."""
+        return message.mti[2] in "02"
 
     def is_repeat(self, message: HostMessage) -> bool:
-        return message.mti[3] == "1"
+        """Fourth digit: an odd origin repeats."""
+        return message.mti[3] in "135"
 
     def reply_mti(self, mti: str) -> str:
-        """0200 -> 0210, 0420 and 0421 -> 0430."""
-        return f"{mti[:2]}{int(mti[2]) + 1}0"
+        """0200 -> 0210, 0420 and 0421 -> 0430, 1804 -> 1814: the origin without its repeat bit."""
+        return f"{mti[:2]}{int(mti[2]) + 1}{int(mti[3]) & ~1}"
 
     def kind(self, message: HostMessage) -> str:
         raise NotImplementedError

@@ -52,14 +52,25 @@ KINDS: Mapping[str, str] = {
     "01": "sale",
     "09": "sale",
     "02": "void",
+    "03": "preauth",
     "20": "refund",
     "22": "void",
     "30": "balance",
     "31": "balance",
 }
 """By transaction type (element 3, first two digits) of a financial message."""
+AUTHORISATION: Mapping[str, str] = {"sale": "preauth", "void": "preauth-void"}
+COMPLETION: Mapping[str, str] = {"sale": "completion", "void": "completion-void"}
 
 NO_TIME = "0000000000"
+
+
+def kind_of(processing_code: str, message_class: str, completes: bool) -> str:
+    """Kind by element 3 and message class (second digit of the MTI); `completes`: a pre-authorisation is completed."""
+    kind = KINDS.get(processing_code[:2], f"type-{processing_code[:2] or '??'}")
+    if message_class == "1":
+        return AUTHORISATION.get(kind, kind)
+    return COMPLETION.get(kind, kind) if completes else kind
 
 
 class Iso87(Dialect):
@@ -72,14 +83,13 @@ class Iso87(Dialect):
     echoed = (2, 3, 4, 7, 11, 12, 13, 32, 41, 42, 49, 70, 90)
 
     def kind(self, message: HostMessage) -> str:
-        transaction_type = message.get(3)[:2]
-        kind = KINDS.get(transaction_type, f"type-{transaction_type or '??'}")
-        is_authorisation = self._original_mti(message)[1:2] == "1"
-        return {"sale": "preauth", "void": "preauth-void"}.get(kind, kind) if is_authorisation else kind
+        """Condition 06 (element 25) marks the completion of a pre-authorisation in a financial message."""
+        original_mti = self._named(message)[:4] or message.mti
+        return kind_of(message.get(3), original_mti[1:2], message.get(25) == "06")
 
     def key(self, message: HostMessage) -> Key:
         """The original of a reversal is the one DE 90 names: its STAN and its DE 7, not the reversal's own."""
-        named = message.get(90)
+        named = self._named(message)
         stan, sent = (named[4:10], named[10:20]) if named else (message.get(11), message.get(7) or NO_TIME)
         return Key(message.get(41), sent, stan, message.get(42))
 
@@ -90,5 +100,6 @@ class Iso87(Dialect):
     def reply_elements(self, request: HostMessage, entry: Entry, code: str, host_time: HostTime) -> dict[int, str]:
         return super().reply_elements(request, entry, code, host_time) | {15: host_time.date}
 
-    def _original_mti(self, message: HostMessage) -> str:
-        return message.get(90)[:4] if self.role(message) == "reversal" else message.mti
+    def _named(self, message: HostMessage) -> str:
+        """DE 90 of a reversal. In a void or completion it names another transaction, which is not this one's key."""
+        return message.get(90) if self.role(message) == "reversal" else ""

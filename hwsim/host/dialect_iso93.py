@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hwsim.host.codec import HostCodec, HostMessage, elements
-from hwsim.host.dialect import Dialect, HostTime
-from hwsim.host.dialect_iso87 import KINDS
+from hwsim.host.dialect import Dialect
 from hwsim.host.dialect_iso87 import TABLE as TABLE_1987
-from hwsim.host.entries import Entry, Key
+from hwsim.host.dialect_iso87 import kind_of
+from hwsim.host.entries import Key
 
 TABLE = {
     **TABLE_1987,
@@ -35,6 +35,13 @@ ACTION_CODES: Mapping[str, str] = {
 }
 """1987 response code -> 1993 action code; codes not named are sent as 909 (system malfunction)."""
 
+ROLE_CODES: Mapping[tuple[str, str], str] = {
+    ("reversal", "00"): "400",
+    ("reversal", "25"): "480",
+    ("network", "00"): "800",
+}
+"""400: reversal accepted; 480: accepted, nothing to reverse (PayEx)."""
+
 
 class Iso93(Dialect):
     name = "iso93"
@@ -46,28 +53,25 @@ class Iso93(Dialect):
     echoed = (2, 3, 4, 7, 11, 12, 24, 32, 41, 42, 49, 56, 70)
 
     def kind(self, message: HostMessage) -> str:
-        kind = KINDS.get(message.get(3)[:2], f"type-{message.get(3)[:2] or '??'}")
-        original = message.get(56)[:4] or message.mti
-        return "preauth" if original[1:2] == "1" and kind == "sale" else kind
+        """Function code 201 (element 24) completes an authorisation."""
+        original_mti = self._named(message)[:4] or message.mti
+        return kind_of(message.get(3), original_mti[1:2], message.get(24) == "201")
 
     def key(self, message: HostMessage) -> Key:
-        """DE 56 names the original by MTI, STAN and local time; a request is named by its own DE 11 and DE 12."""
-        named = message.get(56)
+        """A reversal names its original in DE 56 (MTI, STAN, local time); a request is named by its DE 11 and 12."""
+        named = self._named(message)
         stan, moment = (named[4:10], named[10:22]) if named else (message.get(11), message.get(12))
         return Key(message.get(41), moment, stan, message.get(42))
 
     def code(self, code: str, message: HostMessage) -> str:
+        """Codes of three digits pass as they are: a setting may name them directly."""
         if len(code) == 3:
             return code
-        if code == "00" and self.role(message) == "reversal":
-            return "400"
-        if code == "00" and self.role(message) == "network":
-            return "800"
-        return ACTION_CODES.get(code, "909")
+        own = ROLE_CODES.get((self.role(message), code))
+        return own or ACTION_CODES.get(code, "909")
 
     def is_approval(self, code: str) -> bool:
         return code in ("000", "400", "800")
 
-    def reply_elements(self, request: HostMessage, entry: Entry, code: str, host_time: HostTime) -> dict[int, str]:
-        replies = super().reply_elements(request, entry, code, host_time)
-        return replies | {15: host_time.year_date}
+    def _named(self, message: HostMessage) -> str:
+        return message.get(56) if self.role(message) == "reversal" else ""

@@ -217,9 +217,53 @@ def test_unionpay_kinds_come_from_element_60(transaction_type: str, kind: str) -
 def test_iso93_speaks_three_digit_codes() -> None:
     host = bench("iso93")
     sale = host.terminal.sale("000001", 1000)
-    assert host.ask(host.terminal.reversal(sale)).get(39) == "914"
+    assert host.ask(host.terminal.reversal(sale)).get(39) == "480"
     assert host.ask(sale).get(39) == "902"
     assert host.ask(host.terminal.sale("000002", 1251)).get(39) == "116"
+
+
+def test_iso93_can_answer_914_to_an_unknown_reversal() -> None:
+    host = bench("iso93", unknown_reversal="914")
+    assert host.ask(host.terminal.reversal(host.terminal.sale("000001", 1000))).get(39) == "914"
+
+
+def test_iso93_echo_is_1804() -> None:
+    host = bench("iso93")
+    reply = host.ask(HostMessage("1804", {7: "0921073300", 11: "000200", 12: "260921073300", 24: "831"}))
+    assert (reply.mti, reply.get(39), reply.get(24)) == ("1814", "800", "831")
+
+
+def test_de_90_of_a_void_names_the_sale_and_not_the_void() -> None:
+    host = bench("iso87")
+    sale = host.terminal.sale("000001", 1000)
+    void = host.terminal.sale("000002", 1000).changed({3: "020000", 90: "02000000010307145619" + "0" * 22})
+    host.ask(sale)
+    assert host.ask(void).get(39) == "00"
+    assert [(row.kind, row.key.stan) for row in host.machine.ledger.rows()] == [("sale", "000001"), ("void", "000002")]
+    assert host.machine.ledger.net() == {"156": 0}
+    assert host.ask(host.terminal.reversal(void)).get(39) == "00"
+    assert host.machine.ledger.net() == {"156": 1000}
+
+
+@pytest.mark.parametrize(
+    ("name", "mti", "changes", "kind"),
+    [
+        ("iso87", "0200", {3: "000000", 25: "06"}, "completion"),
+        ("iso87", "0200", {3: "020000", 25: "06"}, "completion-void"),
+        ("iso87", "0100", {3: "020000", 25: "06"}, "preauth-void"),
+        ("iso93", "1200", {24: "201"}, "completion"),
+        ("iso93", "1100", {}, "preauth"),
+        ("nac-edc", "0100", {3: "030000"}, "preauth"),
+        ("nac-edc", "0220", {25: "06"}, "completion"),
+        ("nac-edc", "0200", {3: "200000"}, "refund"),
+    ],
+)
+def test_kinds_come_from_processing_code_class_and_condition(
+    name: str, mti: str, changes: dict[int, str], kind: str
+) -> None:
+    host = bench(name)
+    host.ask(host.terminal.sale("000001", 1000).changed(changes, mti=mti))
+    assert host.machine.ledger.rows()[0].kind == kind
 
 
 def test_iso87_echo() -> None:
