@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,7 +72,7 @@ def load(file: Path | str, profile_loader: ProfileLoader = load_profile) -> Conf
     table, lines = _parse(source)
     report = Report(lines)
     parts = _with_places({**_defaults(), **read_fields(Configuration, table, "", report)}, source.parent)
-    check(parts, _device_names(table), profile_loader, report)
+    check(parts, table, profile_loader, report)
     if report.problems:
         raise ConfigError(str(source), sorted(report.problems, key=lambda problem: problem.line))
     return Configuration(**parts, source=source)
@@ -120,14 +119,6 @@ def _defaults() -> dict[str, Any]:
         for field in dataclasses.fields(Configuration)
         if field.default is not dataclasses.MISSING and "key" in field.metadata
     }
-
-
-def _device_names(table: Mapping[str, Any]) -> Iterator[str]:
-    """Names of all devices, also of those with errors: one mistake shall not look like two."""
-    devices = table.get("device")
-    for device in devices if isinstance(devices, list) else ():
-        if isinstance(device, dict) and isinstance(device.get("name"), str):
-            yield device["name"]
 
 
 # --- relative paths ----------------------------------------------------------------------------

@@ -28,32 +28,37 @@ PORT_MAX = 65_535
 DRIVERS = {"reader": ("ccid-serial", "ccid-usb", "neo2"), "pinpad": ("ipp",), "printer": ("escpos",)}
 
 
-def check(parts: Mapping[str, Any], device_names: Iterable[str], load_profile: ProfileLoader, report: Report) -> None:
-    """Everything that concerns more than one key. `device_names`: also of devices that could not be read."""
-    lanes: Sequence[Lane | None] = parts.get("lanes") or ()
-    devices: Sequence[DeviceConfig | None] = parts.get("devices") or ()
-    names = _Names(devices, device_names, report)
+def check(parts: Mapping[str, Any], table: Mapping[str, Any], load_profile: ProfileLoader, report: Report) -> None:
+    """Everything that concerns more than one key, or files beside this one.
+
+    `parts`: the sections that could be read. `table`: the file itself; what a broken lane or device says of its
+    name and profile is looked at too, so that one mistake neither hides another nor looks like two.
+    """
+    names = _Names(parts["devices"], [device.get("name") for _, device in _tables(table, "device")], report)
     _check_places(parts["agent"], parts["journal"], parts["keys"], report)
     _check_policy(parts["policy"], report)
-    if not lanes and not any(problem.where.startswith("lane") for problem in report.problems):
+    profiles = dict(_load_profiles(table, parts["profiles_directories"], load_profile, report))
+    if table.get("lane", []) == []:
         report.add("lane", "there is no lane", "add one [[lane]] for each terminal id")
-    for index, lane in _present(lanes):
-        _check_lane(lane, f"lane[{index}]", names, parts.get("profiles_directories", ()), load_profile, report)
-    _check_unique(lanes, "lane", lambda lane: lane.name, "name", report)
-    _check_unique(lanes, "lane", lambda lane: (lane.merchant_id, lane.terminal_id), "terminal_id", report)
-    for index, device in _present(devices):
+    for index, lane in _present(parts.get("lanes", ())):
+        _check_lane(lane, f"lane[{index}]", names, report)
+        if index in profiles:
+            _check_against_profile(lane, profiles[index], f"lane[{index}]", report)
+    for index, device in _present(parts["devices"]):
         _check_device(device, f"device[{index}]", report)
-    _check_unique(devices, "device", lambda device: device.name, "name", report)
-    _check_unique(devices, "device", lambda device: device.port.partition("?")[0], "port", report)
-    _check_checkout(parts.get("checkout"), names, report)
+    _check_unique(table, "lane", "name", lambda lane: lane.get("name"), report)
+    _check_unique(table, "lane", "terminal_id", _terminal, report)
+    _check_unique(table, "device", "name", lambda device: device.get("name"), report)
+    _check_unique(table, "device", "port", lambda device: str(device.get("port", "")).partition("?")[0], report)
+    _check_checkout(parts["checkout"], names, report)
 
 
 class _Names:
     """The devices by name."""
 
-    def __init__(self, devices: Sequence[DeviceConfig | None], names: Iterable[str], report: Report) -> None:
+    def __init__(self, devices: Sequence[DeviceConfig | None], names: Iterable[object], report: Report) -> None:
         self._kinds = {device.name: device.kind for device in devices if device}
-        self._names = sorted({*self._kinds, *names})
+        self._names = sorted({name for name in names if isinstance(name, str)})
         self._report = report
 
     def expect(self, name: str, kind: str, where: str) -> None:
@@ -69,15 +74,43 @@ def _present(items: Sequence[Any | None]) -> Iterator[tuple[int, Any]]:
     return ((index, item) for index, item in enumerate(items) if item is not None)
 
 
+def _tables(table: Mapping[str, Any], kind: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The raw tables of `[[kind]]`, whatever is wrong in them."""
+    items = table.get(kind)
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict):
+            yield index, item
+
+
+def _terminal(lane: Mapping[str, Any]) -> object:
+    """Merchant and terminal id together are what the host knows; nothing where one of them is missing."""
+    merchant_id, terminal_id = lane.get("merchant_id"), lane.get("terminal_id")
+    return f"{merchant_id}/{terminal_id}" if merchant_id and terminal_id else ""
+
+
 def _check_unique(
-    items: Sequence[Any | None], kind: str, identity: Callable[[Any], object], key: str, report: Report
+    table: Mapping[str, Any], kind: str, key: str, identity: Callable[[Mapping[str, Any]], object], report: Report
 ) -> None:
-    seen: dict[object, int] = {}
-    for index, item in _present(items):
-        first = seen.setdefault(identity(item), index)
-        if first != index:
-            right = f"every {kind} needs its own; see {kind}[{first}]"
+    seen: dict[str, int] = {}
+    for index, item in _tables(table, kind):
+        own = identity(item)
+        if isinstance(own, str) and own and seen.setdefault(own, index) != index:
+            right = f"every {kind} needs its own; see {kind}[{seen[own]}]"
             report.add(f"{kind}[{index}].{key}", f"is used by another {kind} already", right)
+
+
+def _load_profiles(
+    table: Mapping[str, Any], directories: Sequence[Path], load_profile: ProfileLoader, report: Report
+) -> Iterator[tuple[int, Profile]]:
+    """The profile of each lane that has one."""
+    for index, lane in _tables(table, "lane"):
+        name = lane.get("profile")
+        if not isinstance(name, str) or not name:
+            continue
+        try:
+            yield index, load_profile(name, directories)
+        except AgentError as error:
+            report.add(f"lane[{index}].profile", error.text, error.hint or "name a profile that exists")
 
 
 def _check_places(agent: Agent | None, journal: Journal | None, keys: Keys | None, report: Report) -> None:
@@ -96,14 +129,7 @@ def _check_policy(policy: Policy | None, report: Report) -> None:
         report.add("policy.while_pending", "no limit is given", 'give count, amount_minor or age_s, or say "warn"')
 
 
-def _check_lane(
-    lane: Lane,
-    where: str,
-    names: _Names,
-    directories: Sequence[Path],
-    load_profile: ProfileLoader,
-    report: Report,
-) -> None:
+def _check_lane(lane: Lane, where: str, names: _Names, report: Report) -> None:
     for index, host in enumerate(lane.hosts):
         if not 1 <= int(host.rpartition(":")[2]) <= PORT_MAX:
             report.add(f"{where}.hosts[{index}]", f'"{host}" has no possible port', f"a port is 1 to {PORT_MAX}")
@@ -113,13 +139,11 @@ def _check_lane(
         _check_tls(lane.tls, f"{where}.tls", report)
     if lane.pinpad:
         names.expect(lane.pinpad, "pinpad", f"{where}.pinpad")
-    try:
-        profile = load_profile(lane.profile, directories)
-    except AgentError as error:
-        report.add(f"{where}.profile", error.text, error.hint or "name a profile that exists")
-    else:
-        _check_retry(lane, profile, where, report)
-        _check_mac(lane, profile, where, report)
+
+
+def _check_against_profile(lane: Lane, profile: Profile, where: str, report: Report) -> None:
+    _check_retry(lane, profile, where, report)
+    _check_mac(lane, profile, where, report)
 
 
 def _check_tls(tls: Tls, where: str, report: Report) -> None:

@@ -101,7 +101,7 @@ class Journal:
     presize_bytes: int = field(
         default=4 << 20,
         metadata=key.integer(
-            "Room taken at start, so that a full disk cannot stop an acknowledgement", 1 << 20, TEBIBYTE, "bytes"
+            "Room taken at start, so that a full disk cannot stop an acknowledgement", 0, TEBIBYTE, "bytes"
         ),
     )
     reserve_bytes: int = field(
@@ -151,7 +151,7 @@ class Policy:
     confirm_timeout_s: float = field(
         default=120.0,
         metadata=key.number(
-            'With confirm = "by-application": an approved sale is reversed when nobody confirmed it for so long',
+            'With confirm = "by-application": nobody_knows decides about an approval that nobody confirmed for so long',
             5,
             DAY_S,
             "s",

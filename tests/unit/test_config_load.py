@@ -220,7 +220,7 @@ def test_a_pinpad_cannot_compute_every_mac(tmp_path: Path) -> None:
     text = changed('mac = "software"', f'mac = "pinpad"\nmac_key = "{SECRET}0"\npinpad = "pad"')
     assert loaded(tmp_path, text).lanes[0].pinpad == "pad"
     found = problems(tmp_path, text.replace('"with-mac"', '"with-sm4"'))
-    assert "cannot compute" in found["lane[0].mac"][1]
+    assert "cannot make the MAC" in found["lane[0].mac"][1]
 
 
 @pytest.mark.parametrize(
