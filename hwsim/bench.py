@@ -22,28 +22,45 @@ from hwsim.devices.person import DEFAULT_PIN, Kind
 from hwsim.devices.pinpad import PinPad
 from hwsim.devices.pinpad_keys import TEST_KEYS, encrypted_under
 from hwsim.devices.printer import Printer
-from hwsim.devices.reader import SerialReader
+from hwsim.devices.reader import CardReader, SerialReader
 from hwsim.devices.slip_png import save_png
+from hwsim.devices.usb_reader import UsbReader
 from hwsim.errors import BenchError
 from hwsim.wires.loop import WireLoop
 from hwsim.wires.pty import PtyWire
 from hwsim.wires.rfc2217 import Rfc2217Wire
+from hwsim.wires.usb import UsbWire
+from hwsim.wires.usbip_server import USBIP_PORT, UsbIpServer
 
 DeviceType = TypeVar("DeviceType", bound=SimDevice)
-WireKind = Literal["pty", "rfc2217"]
+WireKind = Literal["pty", "rfc2217", "usb"]
+AnyWire = PtyWire | Rfc2217Wire | UsbWire
 WAIT_S = 5.0
-DRIVERS = {"reader": "ccid-serial", "pinpad": "ipp", "printer": "escpos"}
+
+
+def driver_of(name: str, port: str) -> str:
+    """The name of the agent's driver for a device at this port."""
+    if name == "reader":
+        return "ccid-usb" if port.startswith("usb:") else "ccid-serial"
+    return {"pinpad": "ipp", "printer": "escpos"}[name]
+
+
+def table_of(name: str, port: str) -> str:
+    """One [[device]] of the agent's configuration."""
+    values = {"name": name, "kind": name, "driver": driver_of(name, port), "port": port}
+    lines = ["[[device]]", *(f'{key} = "{value}"' for key, value in values.items())]
+    return "\n".join(lines + (["columns = 48"] if name == "printer" else [])) + "\n"
 
 
 class BenchDevice(Generic[DeviceType]):
     """A device on its wire. `port` is the address for a driver, `path` the link of a pty."""
 
-    def __init__(self, device: DeviceType, loop: WireLoop, directory: Path, wire: WireKind) -> None:
+    def __init__(self, device: DeviceType, loop: WireLoop, directory: Path, wire: AnyWire) -> None:
         self.device = device
-        self._loop = loop
         self.path = directory / device.kind
-        self._wire = PtyWire(device, self.path) if wire == "pty" else Rfc2217Wire(device)
-        loop.add(self._wire)
+        self._loop = loop
+        self._wire = wire
+        loop.add(wire)
 
     @property
     def port(self) -> str:
@@ -66,7 +83,7 @@ class BenchDevice(Generic[DeviceType]):
         return self._loop.wait(lambda: condition(self.device.state()), timeout_s)
 
 
-class BenchReader(BenchDevice[SerialReader]):
+class BenchReader(BenchDevice[CardReader]):
     """The card reader and the customer's hand."""
 
     def insert_card(self, name: str) -> None:
@@ -113,16 +130,43 @@ class Bench:
     """All devices; `directory` gets the links. The PIN pad has the test master key in slot 0.
 
     `wire="rfc2217"` makes speed, parity and modem lines real: ports on 127.0.0.1 instead of ptys.
+    `wire="usb"` puts reader and printer on USB (the PIN pad stays on its pty): `usb_backend()` for pyusb in this
+    process, `serve_usbip()` for everybody else.
     """
 
     def __init__(self, directory: str | Path, *, seed: int = 0, wire: WireKind = "pty") -> None:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.loop = WireLoop()
-        self.reader = BenchReader(SerialReader(seed), self.loop, self.directory, wire)
-        self.pinpad = BenchPinPad(PinPad(seed + 1), self.loop, self.directory, wire)
-        self.printer = BenchPrinter(Printer(seed + 2), self.loop, self.directory, wire)
+        reader = UsbReader(seed) if wire == "usb" else SerialReader(seed)
+        pinpad, printer = PinPad(seed + 1), Printer(seed + 2)
+        self._usb: list[UsbWire] = []
+        self.reader = BenchReader(reader, self.loop, self.directory, self._wired(reader, wire))
+        pinpad_wire: WireKind = "pty" if wire == "usb" else wire
+        self.pinpad = BenchPinPad(pinpad, self.loop, self.directory, self._wired(pinpad, pinpad_wire))
+        self.printer = BenchPrinter(printer, self.loop, self.directory, self._wired(printer, wire))
         self.pinpad.load_key(0, "master")
+
+    def _wired(self, device: SimDevice, wire: WireKind) -> AnyWire:
+        if wire == "pty":
+            return PtyWire(device, self.directory / device.kind)
+        if wire == "rfc2217":
+            return Rfc2217Wire(device)
+        assert isinstance(device, Printer | UsbReader)
+        self._usb.append(UsbWire(device, f"SIM{len(self._usb) + 1:06d}"))
+        return self._usb[-1]
+
+    def usb_backend(self) -> object:
+        """A pyusb backend that sees the bench's USB devices (`wire="usb"`), in this process only."""
+        from hwsim.wires.pyusb_backend import SimBackend  # on use: pyusb is not needed for serial lines
+
+        return SimBackend(self._usb)
+
+    def serve_usbip(self, port: int = USBIP_PORT) -> tuple[str, int]:
+        """Exports the USB devices by USB/IP on 127.0.0.1; gives host and port (0: any free one)."""
+        server = UsbIpServer(self._usb, port=port)
+        self.loop.add(server)
+        return server.address
 
     def __enter__(self) -> Bench:
         return self
@@ -156,8 +200,4 @@ class Bench:
 
     def configuration(self) -> str:
         """The devices as the agent's configuration names them (TOML)."""
-        return "\n".join(
-            f'[[device]]\nname = "{name}"\nkind = "{name}"\ndriver = "{DRIVERS[name]}"\nport = "{device.port}"\n'
-            + ("columns = 48\n" if name == "printer" else "")
-            for name, device in self.devices().items()
-        )
+        return "\n".join(table_of(name, device.port) for name, device in self.devices().items())

@@ -78,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
 def add_up(command: argparse.ArgumentParser) -> None:
     running(command, up)
     command.add_argument("--json", action="store_true", help="print the addresses as one JSON object on one line")
-    command.add_argument("--wire", choices=("pty", "rfc2217"), default="pty", help="rfc2217: real parity and DSR")
+    wires = "rfc2217: real parity and DSR; usb: printer and reader over USB/IP"
+    command.add_argument("--wire", choices=("pty", "rfc2217", "usb"), default="pty", help=wires)
+    command.add_argument("--usbip-port", type=int, default=3240, help="port of --wire usb (0: any)")
     command.add_argument("--seed", type=int, default=0, help="seed of every random fault (default 0)")
     command.add_argument("--card", default="", help="a test card that is in the reader from the start")
     command.add_argument("--script", default="", help="a fault script to play from the start")

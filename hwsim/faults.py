@@ -116,11 +116,15 @@ class Line:
 
     def collect(self, now: float) -> bytes:
         """The bytes that have arrived by `now`, in order."""
+        return b"".join(self.collect_frames(now))
+
+    def collect_frames(self, now: float) -> list[bytes]:
+        """The same, frame by frame (USB keeps their bounds)."""
         arrived = 0
         while arrived < len(self._parcels) and self._parcels[arrived].due <= now:
             arrived += 1
         ready, self._parcels = self._parcels[:arrived], self._parcels[arrived:]
-        return b"".join(parcel.data for parcel in ready)
+        return [parcel.data for parcel in ready]
 
     def next_due(self) -> float | None:
         return self._parcels[0].due if self._parcels else None

@@ -41,6 +41,8 @@ def up(options: argparse.Namespace) -> int:
         addresses: dict[str, dict[str, str]] = bench.addresses()
         if options.host:
             addresses["host"] = start_host(stack, directory, options.host)
+        if options.wire == "usb":
+            addresses["usbip"] = export(bench, options.usbip_port)
         control = ControlServer(directory / SOCKET_NAME, lambda request: answer(bench, addresses, request))
         stack.callback(control.close)
         announce(bench, addresses, options.json)
@@ -68,6 +70,15 @@ def new_bench(directory: Path, options: argparse.Namespace) -> Bench:
     if options.card:
         bench.reader.insert_card(options.card)
     return bench
+
+
+def export(bench: Bench, port: int) -> dict[str, str]:
+    """The USB devices for other processes, by USB/IP."""
+    try:
+        host, number = bench.serve_usbip(port)
+    except OSError as error:
+        raise BenchError(f"the USB/IP port {port} cannot be used: {error.strerror}", "choose --usbip-port") from None
+    return {"address": f"{host}:{number}"}
 
 
 def start_host(stack: ExitStack, directory: Path, dialect: str) -> dict[str, str]:
@@ -108,6 +119,8 @@ def announce(bench: Bench, addresses: dict[str, dict[str, str]], as_json: bool) 
     print(bench.configuration())
     if "host" in addresses:
         print(f'# host ({addresses["host"]["dialect"]}): hosts = ["{addresses["host"]["address"]}"]')
+    if "usbip" in addresses:
+        print(f"# USB/IP: usbip list --remote 127.0.0.1 (server {addresses['usbip']['address']})")
     keys = {name: encrypted_under(TEST_KEYS["master"], TEST_KEYS[name]) for name in ("pin", "mac")}
     print(f'# test working keys under master key 0: pin_key = "{keys["pin"]}", mac_key = "{keys["mac"]}"')
     print(f"# faults from another shell: hwsim fault printer paper-out --directory {bench.directory}", flush=True)

@@ -50,14 +50,22 @@ class SimDevice:
 
     def feed(self, data: bytes, now: float) -> bytes:
         """Bytes from the program under test; gives the bytes that the device has sent by `now`."""
+        return b"".join(self.feed_frames(data, now))
+
+    def tick(self, now: float) -> bytes:
+        """Time passes; gives the bytes that the device has sent by `now`."""
+        return b"".join(self.tick_frames(now))
+
+    def feed_frames(self, data: bytes, now: float) -> list[bytes]:
+        """As `feed`, frame by frame: for a wire that keeps the bounds of transfers (USB)."""
         self._advance(now)
         if self.plugged and not self.silent:
             self.counters["bytes in"] += len(data)
             self.receive(self.line.inbound(data))
         return self._deliver()
 
-    def tick(self, now: float) -> bytes:
-        """Time passes; gives the bytes that the device has sent by `now`."""
+    def tick_frames(self, now: float) -> list[bytes]:
+        """As `tick`, frame by frame."""
         self._advance(now)
         return self._deliver()
 
@@ -208,11 +216,11 @@ class SimDevice:
             self._post()
         self._now = max(self._now, now)
 
-    def _deliver(self) -> bytes:
+    def _deliver(self) -> list[bytes]:
         self._post()
-        data = self.line.collect(self._now)
-        self.counters["bytes out"] += len(data)
-        return data
+        frames = self.line.collect_frames(self._now)
+        self.counters["bytes out"] += sum(map(len, frames))
+        return frames
 
     def _post(self) -> None:
         frames, self._outbox = self._outbox, []

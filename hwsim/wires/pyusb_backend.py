@@ -1,0 +1,223 @@
+"""A pyusb backend that reaches simulated USB devices in this process: no kernel, no root, no libusb.
+
+    backend = SimBackend([wire_of_printer, wire_of_reader])
+    usb.core.find(idVendor=0x04B8, backend=backend)
+
+Source: pyusb 1.3 usb/backend/__init__.py (the methods and what they raise).
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import threading
+from array import array
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import usb.backend
+import usb.core
+from usbip.core import IN, OUT, Urb
+
+from hwsim.wires.usb import UsbWire
+
+DT_CONFIGURATION, DT_INTERFACE, DT_ENDPOINT = 2, 4, 5
+DEVICE_FIELDS = [
+    "bLength",
+    "bDescriptorType",
+    "bcdUSB",
+    "bDeviceClass",
+    "bDeviceSubClass",
+    "bDeviceProtocol",
+    "bMaxPacketSize0",
+    "idVendor",
+    "idProduct",
+    "bcdDevice",
+    "iManufacturer",
+    "iProduct",
+    "iSerialNumber",
+    "bNumConfigurations",
+]
+CONFIGURATION_FIELDS = [
+    "bLength",
+    "bDescriptorType",
+    "wTotalLength",
+    "bNumInterfaces",
+    "bConfigurationValue",
+    "iConfiguration",
+    "bmAttributes",
+    "bMaxPower",
+]
+INTERFACE_FIELDS = [
+    "bLength",
+    "bDescriptorType",
+    "bInterfaceNumber",
+    "bAlternateSetting",
+    "bNumEndpoints",
+    "bInterfaceClass",
+    "bInterfaceSubClass",
+    "bInterfaceProtocol",
+    "iInterface",
+]
+ENDPOINT_FIELDS = ["bLength", "bDescriptorType", "bEndpointAddress", "bmAttributes", "wMaxPacketSize", "bInterval"]
+LAYOUTS = {DT_CONFIGURATION: "<BBHBBBBB", DT_INTERFACE: "<9B", DT_ENDPOINT: "<BBBBHB"}
+FIELDS = {DT_CONFIGURATION: CONFIGURATION_FIELDS, DT_INTERFACE: INTERFACE_FIELDS, DT_ENDPOINT: ENDPOINT_FIELDS}
+
+
+class SimBackend(usb.backend.IBackend):  # type: ignore[misc]
+    """See the module. Unplugged devices are not found, and open ones answer "no such device"."""
+
+    def __init__(self, wires: Sequence[UsbWire]) -> None:
+        super().__init__()
+        self._wires = list(wires)
+        self._sequence = 0
+
+    def enumerate_devices(self) -> list[UsbWire]:
+        return [wire for wire in self._wires if wire.device.plugged]
+
+    def get_device_descriptor(self, dev: UsbWire) -> SimpleNamespace:
+        values = struct.unpack("<BBHBBBBHHHBBBB", dev.usb.device_descriptor().pack())
+        address = self._wires.index(dev) + 1
+        place = {"bus": 1, "address": address, "port_number": address, "port_numbers": (address,), "speed": 3}
+        return SimpleNamespace(**dict(zip(DEVICE_FIELDS, values, strict=True)), **place)
+
+    def get_configuration_descriptor(self, dev: UsbWire, config: int) -> SimpleNamespace:
+        return self._described(dev, DT_CONFIGURATION)[config]
+
+    def get_interface_descriptor(self, dev: UsbWire, intf: int, alt: int, _config: int) -> SimpleNamespace:
+        wanted = [each for each in self._described(dev, DT_INTERFACE) if each.bInterfaceNumber == intf]
+        return wanted[alt]
+
+    def get_endpoint_descriptor(self, dev: UsbWire, ep: int, _intf: int, _alt: int, _config: int) -> SimpleNamespace:
+        # Each simulated device has one interface with one setting.
+        endpoint = self._described(dev, DT_ENDPOINT)[ep]
+        endpoint.bRefresh = endpoint.bSynchAddress = 0
+        return endpoint
+
+    def open_device(self, dev: UsbWire) -> UsbWire:
+        return self._present(dev)
+
+    def close_device(self, dev_handle: UsbWire) -> None:
+        """Nothing is kept for an open device."""
+
+    def set_configuration(self, dev_handle: UsbWire, config_value: int) -> None:
+        self._control(dev_handle, OUT, struct.pack("<BBHHH", 0x00, 0x09, config_value, 0, 0), b"", 0)
+
+    def get_configuration(self, dev_handle: UsbWire) -> int:
+        return int(self._present(dev_handle).usb.config) or 1
+
+    def set_interface_altsetting(self, dev_handle: UsbWire, intf: int, altsetting: int) -> None:
+        self._control(dev_handle, OUT, struct.pack("<BBHHH", 0x01, 0x0B, altsetting, intf, 0), b"", 0)
+
+    def claim_interface(self, dev_handle: UsbWire, intf: int) -> None:
+        self._present(dev_handle)
+
+    def release_interface(self, dev_handle: UsbWire, intf: int) -> None:
+        """Anybody may claim: there is no other driver."""
+
+    def bulk_write(self, dev_handle: UsbWire, ep: int, intf: int, data: Any, timeout: int) -> int:
+        return self._transfer(dev_handle, ep, OUT, bytes(data), len(data), timeout).actual_length
+
+    def bulk_read(self, dev_handle: UsbWire, ep: int, intf: int, buff: array[int], timeout: int) -> int:
+        data = self._transfer(dev_handle, ep, IN, b"", len(buff), timeout).data
+        buff[: len(data)] = array("B", data)
+        return len(data)
+
+    intr_write = bulk_write
+    intr_read = bulk_read
+
+    def ctrl_transfer(
+        self,
+        dev_handle: UsbWire,
+        bmRequestType: int,
+        bRequest: int,
+        wValue: int,
+        wIndex: int,
+        data: array[int],
+        timeout: int,
+    ) -> int:
+        direction = IN if bmRequestType & 0x80 else OUT
+        setup = struct.pack("<BBHHH", bmRequestType, bRequest, wValue, wIndex, len(data))
+        answer = self._control(dev_handle, direction, setup, b"" if direction == IN else bytes(data), len(data))
+        if direction == IN:
+            data[: len(answer)] = array("B", answer)
+            return len(answer)
+        return len(data)
+
+    def clear_halt(self, dev_handle: UsbWire, ep: int) -> None:
+        self._control(dev_handle, OUT, struct.pack("<BBHHH", 0x02, 0x01, 0, ep, 0), b"", 0)
+
+    def reset_device(self, dev_handle: UsbWire) -> None:
+        self._present(dev_handle).usb.reset_io()
+
+    def is_kernel_driver_active(self, dev_handle: UsbWire, intf: int) -> bool:
+        return False
+
+    def detach_kernel_driver(self, dev_handle: UsbWire, intf: int) -> None:
+        """There is no kernel."""
+
+    def attach_kernel_driver(self, dev_handle: UsbWire, intf: int) -> None:
+        """There is no kernel."""
+
+    def _present(self, wire: UsbWire) -> UsbWire:
+        if not wire.device.plugged:
+            raise usb.core.USBError("No such device (it may have been disconnected)", -4, errno.ENODEV)
+        return wire
+
+    def _described(self, wire: UsbWire, kind: int) -> list[SimpleNamespace]:
+        """The descriptors of one kind; class descriptors hang at the one before them, as libusb gives them."""
+        found: list[SimpleNamespace] = []
+        last = SimpleNamespace(extra_descriptors=[])
+        data, at = bytes(wire.usb.config_bytes()), 0
+        while at < len(data):
+            raw = data[at : at + data[at]]
+            if raw[1] in LAYOUTS:
+                values = struct.unpack(LAYOUTS[raw[1]], raw)
+                last = SimpleNamespace(**dict(zip(FIELDS[raw[1]], values, strict=True)), extra_descriptors=[])
+                found += [last] if raw[1] == kind else []
+            else:
+                last.extra_descriptors.extend(raw)
+            at += len(raw)
+        return found
+
+    def _control(self, wire: UsbWire, direction: int, setup: bytes, data: bytes, length: int) -> bytes:
+        urb = Urb(direction=direction, ep=0, setup=setup, length=length, buffer=data)
+        done = self._present(wire).usb.handle_urb(urb)
+        if done.status != 0:
+            raise usb.core.USBError("Pipe error", -9, errno.EPIPE)
+        return bytes(done.buffer)[: done.actual] if direction == IN else b""
+
+    def _transfer(self, wire: UsbWire, ep: int, direction: int, data: bytes, length: int, timeout: int) -> Transfer:
+        self._sequence += 1
+        urb = Urb(direction=direction, ep=ep & 0x0F, length=length, buffer=data, seqnum=self._sequence)
+        transfer = Transfer()
+        done = self._present(wire).usb.handle_urb(urb, transfer.complete)
+        if done is not None:
+            transfer.complete(done)
+        if not transfer.finished.wait(timeout / 1000 if timeout else None):
+            wire.usb.cancel_urb(urb.seqnum)
+            if not transfer.finished.is_set():
+                self._present(wire)
+                raise usb.core.USBTimeoutError("Operation timed out", -7, errno.ETIMEDOUT)
+        if transfer.status == -errno.ENODEV:
+            raise usb.core.USBError("No such device (it may have been disconnected)", -4, errno.ENODEV)
+        if transfer.status != 0:
+            raise usb.core.USBError("Pipe error", -9, errno.EPIPE)
+        return transfer
+
+
+class Transfer:
+    """One bulk or interrupt transfer; finished at once or when the device has something to say."""
+
+    def __init__(self) -> None:
+        self.finished = threading.Event()
+        self.status = 0
+        self.data = b""
+        self.actual_length = 0
+
+    def complete(self, urb: Any) -> None:
+        self.status = urb.status
+        self.actual_length = urb.actual
+        self.data = bytes(urb.buffer)[: urb.actual]
+        self.finished.set()
