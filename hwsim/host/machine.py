@@ -120,7 +120,7 @@ class HostMachine:
             return True
         number = self.dialect.mac_element(arrived.message.fields)
         if not arrived.message.get(number):
-            return not self.dialect.mac_required or self.dialect.role(arrived.message) == "settlement"
+            return not self.dialect.mac_required or self.dialect.role(arrived.message) in ("settlement", "notice")
         width = self._mac_width
         body, carried = arrived.envelope.body[:-width], arrived.envelope.body[-width:]
         return macs.equal(self._mac(arrived.message.get(41), body), carried)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -379,3 +380,12 @@ def test_a_wrong_order_is_refused(on: str, fault: str, nth: int, count: int, val
 def test_every_fault_has_a_test_here() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     assert [name for name in FAULT_NAMES if f'"{name}"' not in source] == []
+
+
+def test_every_fault_and_violation_is_documented() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "host-simulator.md").read_text(encoding="utf-8")
+    code = (root / "hwsim" / "host" / "ledger.py").read_text(encoding="utf-8")
+    accused = [*re.findall(r'_violate\("([a-z-]+)"', code), *re.findall(r'Violation\("([a-z-]+)"', code)]
+    assert len(set(accused)) >= 6
+    assert [name for name in (*FAULT_NAMES, *accused) if f"`{name}`" not in page] == []

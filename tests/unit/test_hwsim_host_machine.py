@@ -278,10 +278,15 @@ def test_unionpay_echo() -> None:
     assert (reply.mti, reply.get(39)) == ("0830", "00")
 
 
-def test_script_results_are_accepted() -> None:
+@pytest.mark.parametrize("with_mac", [True, False])
+def test_script_results_are_accepted_with_and_without_a_mac(with_mac: bool) -> None:
     host = bench()
-    notice = host.terminal.sale("000001", 1000).changed({61: "0000010000010307"}, mti="0620")
-    assert host.ask(notice).mti == "0630"
+    sender = host.terminal if with_mac else bench(mac="none").terminal
+    notice = sender.sale("000001", 1000).changed({61: "0000010000010307"}, mti="0620")
+    (action,) = host.machine.handle(sender.frame(notice)[2:], NOW)
+    assert isinstance(action, Send)
+    reply = host.terminal.read(action.data[2:])
+    assert (reply.mti, reply.get(39)) == ("0630", "00")
     assert host.machine.ledger.rows() == []
 
 
