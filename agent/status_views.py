@@ -50,13 +50,13 @@ class Views:
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """The views that the API asks for, by name."""
-        return {"status": self.status, "list": self.list, "show": self.show, "why": self.why, "devices": self.devices}
+        return {"status": self.status, "list": self.listing, "show": self.show, "why": self.why, "devices": self.devices}
 
     def status(self) -> dict[str, Any]:
         """The whole status."""
         return snapshot(self._loop, self._scene(FINISHED_MAX))
 
-    def list(self, all: bool, limit: int) -> dict[str, Any]:
+    def listing(self, all: bool, limit: int) -> dict[str, Any]:
         """Pending items, worst first; with `all` the ended ones after them."""
         limit = max(1, min(limit, LIST_MAX))
         scene = self._scene(limit if all else 0)

@@ -1,0 +1,340 @@
+"""status.txt: the status for a serial console of 80 by 24, worst first, made from the JSON document alone.
+
+The daemon and `reversalctl status` render with the same function. It needs no catalogue (the document carries its
+texts in both languages), so the command starts fast; only the frame's own words stand here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+WIDTH, HEIGHT = 80, 23  # of a 24-line console: one line is left for the prompt
+
+_LABELS: dict[str, tuple[str, str]] = {
+    "ok": ("OK", "正常"),
+    "warning": ("WARNING", "警告"),
+    "critical": ("CRITICAL", "严重"),
+    "unknown": ("UNKNOWN", "未知"),
+    "open": ("Open", "未完成冲正"),
+    "none-open": ("Open: no reversals", "未完成冲正：无"),
+    "parked": ("need a person", "待人工"),
+    "held": ("held", "暂停"),
+    "oldest": ("oldest", "最早"),
+    "unconfirmed": ("unconfirmed", "未确认"),
+    "under-way": ("under way", "进行中"),
+    "also": ("Also", "另有"),
+    "lane": ("Lane", "通道"),
+    "up": ("up", "已连接"),
+    "down": ("DOWN", "断线"),
+    "link-unknown": ("not used yet", "未使用"),
+    "sells": ("may sell", "可交易"),
+    "blocked": ("NO NEW SALES", "暂停交易"),
+    "no-lane": ("NOT CONFIGURED", "未配置"),
+    "devices": ("Devices", "设备"),
+    "no-devices": ("none", "无"),
+    "store": ("Store", "存储"),
+    "free": ("free", "可用"),
+    "full": ("FULL", "已满"),
+    "commit": ("a write takes", "写入耗时"),
+    "agent": ("Agent", "系统"),
+    "up-for": ("up for", "已运行"),
+    "item": ("Item", "编号"),
+    "amount": ("Amount", "金额"),
+    "card": ("Card", "卡号"),
+    "stan": ("STAN", "流水号"),
+    "age": ("Age", "时长"),
+    "tries": ("Tries", "次数"),
+    "code": ("Code", "应答码"),
+    "next": ("Next", "下次"),
+    "now": ("now", "发送中"),
+    "in": ("in", ""),
+    "more": ("more: reversalctl list", "更多：reversalctl list"),
+    "last": ("Last finished", "最近完成"),
+    "do": ("Do", "处理"),
+    "then": ("Next step", "下一步"),
+    "stale": ("stale after", "失效时间"),
+    "shop": ("shop", "商户"),
+    "engineer": ("field engineer", "现场工程师"),
+    "bank": ("bank", "银行"),
+    "nobody": ("nobody", "无需操作"),
+}
+_COLUMNS = (("item", 14), ("amount", 16), ("card", 17), ("stan", 7), ("age", 8), ("tries", 6), ("code", 5), ("next", 0))
+_COLUMNS_ZH = (
+    ("item", 14),
+    ("amount", 16),
+    ("card", 17),
+    ("stan", 7),
+    ("age", 8),
+    ("tries", 5),
+    ("code", 7),
+    ("next", 0),
+)
+_CONDITIONS_MAX, _LANES_MAX = 3, 4
+
+# A wide character, or a word of narrow ones, with the closing marks behind it: these never begin a line.
+_WIDE = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uff60"
+_PIECE = re.compile(f"(?:[{_WIDE}]|[^{_WIDE}\\s]+)[，。；：、！？）]*\\s*")
+
+
+def render(
+    document: Mapping[str, Any],
+    language: str,
+    *,
+    width: int = WIDTH,
+    height: int = HEIGHT,
+    notice: tuple[str, str] | None = None,
+) -> str:
+    """The whole text, at most `height` lines of `width` columns.
+
+    `notice`: what stands above everything (the agent is dead) and what to do about it.
+    """
+    page = _Page(document, language, width)
+    head, tail = page.head(notice), page.tail(notice)
+    room = height - len(head) - len(tail)
+    return "\n".join(cut(line, width) for line in [*head, *page.body(room), *tail]) + "\n"
+
+
+def columns(text: str) -> int:
+    """Columns of a text on a terminal: Chinese characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def pad(text: str, width: int) -> str:
+    """The text cut or filled with blanks to that many columns; with width 0 as it is."""
+    if not width:
+        return text
+    text = cut(text, width - 1)
+    return text + " " * (width - columns(text))
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most that many columns; "~" at its end says that something is missing."""
+    if columns(text) <= width:
+        return text
+    kept = ""
+    for character in text:
+        if columns(kept + character) > width - 1:
+            break
+        kept += character
+    return kept + "~"
+
+
+def wrap(text: str, width: int, indent: str = "") -> list[str]:
+    """The text in lines of that many columns, broken at blanks or between Chinese characters."""
+    lines, line = [], ""
+    for word in _words(text):
+        if line and columns(indent + line + word.rstrip()) > width:
+            lines.append(indent + line.rstrip())
+            line = ""
+        line += word if line else word.lstrip()
+    return [*lines, indent + line.rstrip()] if line.strip() else lines
+
+
+def short_span(seconds: float | None, language: str) -> str:
+    """A time span in one unit for a table: "45 s", "12 min", "3 h", "9 d"."""
+    if seconds is None:
+        return "?"
+    for length, english, chinese in ((86_400, "d", "天"), (3600, "h", "时"), (60, "min", "分")):
+        if seconds >= length:
+            return f"{int(seconds // length)} {chinese if language == 'zh' else english}"
+    return f"{int(seconds)} {'秒' if language == 'zh' else 's'}"
+
+
+def item_row(item: Mapping[str, Any], language: str) -> list[str]:
+    """The cells of one item, in the order of the table's columns."""
+    return [
+        item["id"],
+        item["amount"],
+        item["card"],
+        item["stan"],
+        short_span(item["age_s"], language),
+        str(item["tries"]),
+        item["last_code"] or "-",
+        _next(item, language),
+    ]
+
+
+def table(items: Iterable[Mapping[str, Any]], language: str) -> list[str]:
+    """Head and one line for each item."""
+    shape = _shape(language)
+    head = [label(name, language) for name, _ in shape]
+    rows = [head, *(item_row(one, language) for one in items)]
+    return ["".join(pad(cell, size) for cell, (_, size) in zip(row, shape, strict=True)).rstrip() for row in rows]
+
+
+def label(name: str, language: str) -> str:
+    """One word of the frame."""
+    english, chinese = _LABELS[name]
+    return chinese if language == "zh" else english
+
+
+def local_time(at_utc: str) -> str:
+    """A stamp in this machine's own time zone, for people: "2026-03-04 15:06:07 +0800"."""
+    try:
+        return datetime.fromisoformat(at_utc).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    except ValueError:
+        return at_utc
+
+
+class _Page:
+    """One document being laid out."""
+
+    def __init__(self, document: Mapping[str, Any], language: str, width: int) -> None:
+        self._document = document
+        self._language = language
+        self._width = width
+
+    def head(self, notice: tuple[str, str] | None) -> list[str]:
+        overall = self._document["overall"]
+        severity = "critical" if notice else overall["severity"]
+        lines = [self._spread(f"{self._label(severity)}  {self._headline(notice)}", self._written())]
+        if notice:
+            lines += wrap(notice[0], self._width, "  ")
+        return [*lines, self._impact(), *self._also(), *self._lanes(), self._devices(), self._store()]
+
+    def body(self, room: int) -> list[str]:
+        items = self._document["items"]
+        if not items:
+            return self._finished(room)
+        rows = table(items, self._language)
+        lines = ["-" * self._width, rows[0]]
+        shown = 0
+        for one, row in zip(items, rows[1:], strict=True):
+            block = [row, *self._why(one)]
+            if len(lines) + len(block) + 1 > room and shown:
+                break
+            lines += block
+            shown += 1
+        left = self._document["pending_count"] - shown
+        return [*lines[: room - 1], f"... {left} {self._label('more')}"] if left > 0 else lines[:room]
+
+    def tail(self, notice: tuple[str, str] | None) -> list[str]:
+        """What to do next, as commands."""
+        first = self._document["conditions"][0]
+        step = notice[1] if notice else first[f"action_{self._suffix}"]
+        return wrap(f"{self._label('then')}: {step}", self._width)[:2]
+
+    @property
+    def _suffix(self) -> str:
+        return "zh" if self._language == "zh" else "en"
+
+    def _label(self, name: str) -> str:
+        return label(name, self._language)
+
+    def _headline(self, notice: tuple[str, str] | None) -> str:
+        if notice:
+            return ""
+        overall = self._document["overall"]
+        return f"{overall['code']}: {overall['text_' + self._suffix]}"
+
+    def _written(self) -> str:
+        return local_time(self._document["updated_utc"])
+
+    def _spread(self, left: str, right: str) -> str:
+        room = self._width - columns(right) - 1
+        return pad(left, room) + " " + right if room > 20 else left
+
+    def _impact(self) -> str:
+        impact = self._document["impact"]
+        others = [
+            f"{impact[key]} {self._label(name)}"
+            for key, name in (("unconfirmed", "unconfirmed"), ("under_way", "under-way"))
+            if impact[key]
+        ]
+        if not impact["owed"]:
+            return ", ".join([self._label("none-open"), *others])
+        amounts = ", ".join(amount["text"] for amount in impact["amounts"])
+        parts = [f"{self._label('open')}: {impact['owed']} ({amounts})"]
+        parts += [f"{impact[key]} {self._label(key)}" for key in ("parked", "held") if impact[key]]
+        parts.append(f"{self._label('oldest')} {short_span(impact['oldest_s'], self._language)}")
+        return ", ".join([*parts, *others])
+
+    def _also(self) -> list[str]:
+        """The conditions after the first, as far as there is room."""
+        others = self._document["conditions"][1 : 1 + _CONDITIONS_MAX]
+        return [f"{self._label('also')}: {one['code']} {one['text_' + self._suffix]}" for one in others]
+
+    def _lanes(self) -> list[str]:
+        return [self._lane(lane) for lane in _worst_lanes(self._document["lanes"])[:_LANES_MAX]]
+
+    def _lane(self, lane: Mapping[str, Any]) -> str:
+        if not lane["configured"]:
+            return f"{self._label('lane')} {lane['name']}: {self._label('no-lane')}"
+        sells = self._label("sells" if lane["may_sell"] else "blocked")
+        link = lane["link"]
+        if link is None:
+            return f"{self._label('lane')} {lane['name']}: {sells}"
+        state = self._label(link["state"] if link["state"] != "unknown" else "link-unknown")
+        words = f"{self._label('lane')} {lane['name']}: {sells}, {state} {short_span(link['for_s'], self._language)}"
+        return f"{words}, {link['last_error_code']}" if link["last_error_code"] and link["state"] == "down" else words
+
+    def _devices(self) -> str:
+        devices = self._document["devices"]
+        shown = ", ".join(f"{one['name']} {one['state_' + self._suffix]}" for one in devices)
+        return f"{self._label('devices')}: {shown or self._label('no-devices')}"
+
+    def _store(self) -> str:
+        store, agent = self._document["store"], self._document["agent"]
+        room = self._label("full") if store["full"] else f"{_bytes(store['bytes_free'])} {self._label('free')}"
+        return (
+            f"{self._label('store')}: {room}, {self._label('commit')} {store['commit_p50_ms']:.1f} ms; "
+            f"{self._label('agent')} {agent['version']} pid {agent['pid']}, "
+            f"{self._label('up-for')} {short_span(agent['uptime_s'], self._language)}"
+        )
+
+    def _why(self, item: Mapping[str, Any]) -> list[str]:
+        found = item["diagnosis"]
+        suffix = self._suffix
+        action = f"{self._label('do')} ({self._label(found['who'])}): {found['action_' + suffix]}"
+        return [
+            *wrap(f"{found['code']}: {found['cause_' + suffix]}", self._width, "  ")[:2],
+            *wrap(action, self._width, "  ")[:2],
+        ]
+
+    def _finished(self, room: int) -> list[str]:
+        """With nothing open: what was done last."""
+        lines = [
+            "  ".join(
+                ("", one["id"], one["amount"], one["stan"], one[f"state_{self._suffix}"], local_time(one["ended_utc"]))
+            )
+            for one in self._document["finished"]
+        ]
+        return [f"{self._label('last')}:", *lines][:room] if lines else []
+
+
+def _worst_lanes(lanes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Lanes that cannot sell, then those that are down; else in the order of the configuration."""
+    return sorted(lanes, key=lambda lane: (lane["may_sell"], (lane["link"] or {}).get("state") != "down"))
+
+
+def _shape(language: str) -> Sequence[tuple[str, int]]:
+    return _COLUMNS_ZH if language == "zh" else _COLUMNS
+
+
+def _next(item: Mapping[str, Any], language: str) -> str:
+    if item["trying_now"]:
+        return label("now", language)
+    if item["next_try_s"] is None:
+        return label("held", language) if item["held"] else "-"
+    return short_span(item["next_try_s"], language)
+
+
+def _words(text: str) -> list[str]:
+    """Pieces that may stand at the end of a line, each with the blanks behind it."""
+    return _PIECE.findall(text)
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
