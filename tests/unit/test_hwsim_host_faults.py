@@ -386,6 +386,6 @@ def test_every_fault_and_violation_is_documented() -> None:
     root = Path(__file__).parents[2]
     page = (root / "docs" / "host-simulator.md").read_text(encoding="utf-8")
     code = (root / "hwsim" / "host" / "ledger.py").read_text(encoding="utf-8")
-    accused = [*re.findall(r'_violate\("([a-z-]+)"', code), *re.findall(r'Violation\("([a-z-]+)"', code)]
+    accused = [*re.findall(r'_violate\(\s*"([a-z-]+)"', code), *re.findall(r'Violation\(\s*"([a-z-]+)"', code)]
     assert len(set(accused)) >= 6
     assert [name for name in (*FAULT_NAMES, *accused) if f"`{name}`" not in page] == []
