@@ -39,9 +39,11 @@ from agent.journal_health import CommitTimes
 from agent.journal_open import SALVAGE_HINT, Opened, keep_for_ever, open_files, start_errors
 from agent.journal_read import current_of, history, recent, stored
 from agent.journal_schema import (
+    INSERT_CURRENT,
     INSERT_RECORD,
+    UPDATE_CURRENT,
+    UPDATE_PENDING,
     UPSERT_COUNTER,
-    UPSERT_CURRENT,
     Current,
     Record,
     chain_of,
@@ -238,11 +240,23 @@ class Journal:
         connection, first = self._connection, steps[0].record.seq
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(INSERT_RECORD, [step.record for step in steps])
-        connection.executemany(UPSERT_CURRENT, [step.after for step in steps if step.record.txn_id])
+        for step in steps:
+            self._put_current(step)
         connection.executemany(UPSERT_COUNTER, [(name, value, first) for name, value in counters.items()])
         began = self._clock()
         connection.execute("COMMIT")
         self._times.note(self._clock() - began)
+
+    def _put_current(self, step: _Step) -> None:
+        before, after, execute = step.before, step.after, self._connection.execute
+        if not after.txn_id:
+            return
+        if before is None:
+            execute(INSERT_CURRENT, after)
+            return
+        execute(UPDATE_CURRENT, (after.state, after.last_seq, after.sealed_seq, after.txn_id))
+        if after.pending != before.pending:
+            execute(UPDATE_PENDING, (after.pending, after.txn_id))
 
     def _advance(self, steps: list[_Step]) -> None:
         """After the commit: the mark outside, and the counts by state."""
@@ -261,21 +275,29 @@ class Journal:
         """Keeps free pages at hand and the log within its length; does something only now and then."""
         body_bytes = sum(len(step.record.public) + len(step.record.sealed) for step in steps)
         self._log_frames += _FRAMES_PER_ENTRY * len(steps) + body_bytes // space.PAGE_BYTES
-        if self._filler_rows and space.free_pages(self._connection) < space.FREE_PAGES_LOW:
-            self._exchange_filler()
-        if self._log_frames >= self._checkpoint_frames:
+        due = self._log_frames >= self._checkpoint_frames
+        low = space.FREE_PAGES_DUE if due else space.FREE_PAGES_LOW
+        if self._filler_rows and space.free_pages(self._connection) < low:
+            due = self._exchange_filler() or due  # the growth is real only once the database file has it
+        if due:
             self._checkpoint()
 
-    def _exchange_filler(self) -> None:
-        rows = space.filler_rows(self._connection)
+    def _exchange_filler(self) -> bool:
         grow = space.bytes_free(self._path.parent) > max(self._reserve_bytes, MIB)
-        if rows:
+        left = space.filler_rows(self._connection) > 0
+        if left:
             space.exchange_filler(self._connection, grow)
-            self._log_frames = self._checkpoint_frames  # the growth is real only once the database file has it
+        return left and grow
 
     def _checkpoint(self) -> None:
         """Empties the log into the database. Unlike SQLite's own, its errors count."""
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            self._ballast.give_up()  # the log still holds everything: with this room it is written again from the start
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self._log_frames = 0
 
     @contextmanager

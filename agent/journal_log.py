@@ -46,7 +46,10 @@ def commits_behind(log: Path, valid_frames: int) -> int:
         if len(header) < HEADER_BYTES or not _header_is_valid(header):
             return 0
         salts = header[_SALTS]
-        return _count_commits(frame for frame in _frames(stream, valid_frames) if frame.salts == salts)
+        # The last valid frame comes first: its padding copy behind it is only half forced to the disk (psow=0).
+        start = max(0, valid_frames - 1)
+        commits = _count_commits(frame for frame in _frames(stream, start) if frame.salts == salts)
+        return commits - (1 if valid_frames > 0 else 0)
 
 
 def hidden_pages(log: Path, database: Path) -> int:

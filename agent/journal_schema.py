@@ -60,11 +60,10 @@ COLUMNS = (
     "seq, previous, txn_id, lane, reference, state, pending, event, at_utc, public, counters, sealed, key_id, chain"
 )
 INSERT_RECORD = f"INSERT INTO record ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-UPSERT_CURRENT = """
-INSERT INTO current (txn_id, lane, reference, state, pending, first_seq, last_seq, sealed_seq) VALUES (?,?,?,?,?,?,?,?)
-ON CONFLICT (txn_id) DO UPDATE
-SET state = excluded.state, pending = excluded.pending, last_seq = excluded.last_seq, sealed_seq = excluded.sealed_seq
-"""
+INSERT_CURRENT = "INSERT INTO current VALUES (?,?,?,?,?,?,?,?)"
+# Naming `pending` makes SQLite rewrite the index of pending ones, so it is named only when it changes: a page less.
+UPDATE_CURRENT = "UPDATE current SET state = ?, last_seq = ?, sealed_seq = ? WHERE txn_id = ?"
+UPDATE_PENDING = "UPDATE current SET pending = ? WHERE txn_id = ?"
 UPSERT_COUNTER = """
 INSERT INTO counter (name, value, seq) VALUES (?,?,?)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value, seq = excluded.seq

@@ -21,10 +21,12 @@ PAGE_BYTES = 4096
 FRAME_BYTES = PAGE_BYTES + 24  # SQLite file format, section 4.1: frame header of 24 bytes
 # SQLite's own default is 1,000; measured: 200 doubles the p99 of a commit.
 CHECKPOINT_FRAMES = 800
-FILLER_PAGES = 64
+FILLER_PAGES = 128
 FILLER_BYTES = FILLER_PAGES * (PAGE_BYTES - 4)  # an overflow page holds 4 bytes of pointer (file format, 1.6)
 # A commit of the engine takes at most a handful of new pages; measured: 0.4 on average.
 FREE_PAGES_LOW = 32
+# At a checkpoint more is taken at once, so that free pages do not run short before the next one.
+FREE_PAGES_DUE = 128
 
 
 def bytes_free(directory: Path) -> int:

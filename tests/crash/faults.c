@@ -5,7 +5,7 @@
  *   1 kill before the write      2 kill in the middle of the write (half of it is done)
  *   3 kill before the sync       4 kill after the sync
  *   5 EIO from the sync          6 EIO from the write
- *   7 from the n-th write on the disk is full: what would make a file longer gets ENOSPC
+ *   7 from the n-th write on the disk is full: what would make a file longer gets ENOSPC, statvfs says 0 free
  *   8 nothing; fault_writes and fault_syncs count
  */
 #define _GNU_SOURCE
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -46,6 +47,7 @@ static int grows(int fd, off_t offset, size_t size) {
     return fstat(fd, &status) == 0 && offset + (off_t)size > status.st_size;
 }
 
+typedef int (*statvfs_type)(const char *, struct statvfs *);
 typedef ssize_t (*pwrite_type)(int, const void *, size_t, off_t);
 typedef ssize_t (*write_type)(int, const void *, size_t);
 typedef int (*sync_type)(int);
@@ -101,3 +103,13 @@ int posix_fallocate(int fd, off_t offset, off_t size) {
     return real(fd, offset, size);
 }
 int posix_fallocate64(int fd, off_t offset, off_t size) { return posix_fallocate(fd, offset, size); }
+
+static int full_statvfs(const char *name, const char *path, void *answer) {
+    statvfs_type real = (statvfs_type)dlsym(RTLD_NEXT, name);
+    struct statvfs *status = answer;
+    int result = real(path, status);
+    if (!result && kind == 7 && fault_writes >= at) status->f_bavail = status->f_bfree = 0;
+    return result;
+}
+int statvfs(const char *path, struct statvfs *answer) { return full_statvfs("statvfs", path, answer); }
+int statvfs64(const char *path, struct statvfs64 *answer) { return full_statvfs("statvfs64", path, answer); }

@@ -14,7 +14,6 @@ from tests.crash.fault_server import FaultServer, Run
 from tests.crash.journal_worker import txn_of
 from tests.journal_scenes import Home
 
-
 COMMITS = 8  # with a log of 30 frames this is enough for checkpoints in between
 
 

@@ -1,0 +1,105 @@
+"""Every state that a power cut could leave of a real run: no acknowledged commit is ever lost."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from agent.journal import JournalUnreadable
+from agent.vault import VaultError
+from tests.crash import powercut
+from tests.crash.journal_worker import txn_of
+from tests.journal_scenes import Home
+
+COMMITS = 14  # the worker empties the log every 30 frames: about two checkpoints
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    memory = Path("/dev/shm")
+    directory = Path(tempfile.mkdtemp(prefix="journal-", dir=memory if memory.is_dir() else None))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[powercut.Call], str]:
+    directory = tmp_path_factory.mktemp("powercut") / "store"
+    directory.mkdir()
+    return powercut.record(directory, COMMITS), str(directory)
+
+
+def lay_out(files: dict[str, bytes], scratch: Path) -> Home:
+    directory = scratch / "store"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    for name, content in files.items():
+        (directory / Path(name).name).write_bytes(content)
+        (directory / Path(name).name).chmod(0o600)
+    return Home(directory)
+
+
+def lost(home: Home, acknowledged: int) -> str:
+    """What is wrong after a restart: "" if every acknowledged commit is there and at most one more."""
+    try:
+        journal = home.open(check_last=None)
+    except (JournalUnreadable, VaultError) as error:
+        return f"refused: {error}"
+    head = journal.health().head_seq
+    found = ""
+    if not acknowledged <= head <= acknowledged + 1:
+        found = f"{acknowledged} acknowledged, {head} found"
+    for number in range(head):
+        if all(row.seq != number + 1 for row in journal.history(txn_of(number))):
+            found = f"commit {number} is not in the history"
+    if journal.counters() != ({"stan L1": head - 1} if head else {}):
+        found = f"the counters are {journal.counters()} after {head} commits"
+    journal.close()
+    return found
+
+
+def violations(calls: list[powercut.Call], directory: str, scratch: Path, seed: int, variants: int) -> Counter[str]:
+    told: Counter[str] = Counter()
+    for number, acknowledged, files in powercut.states(calls, directory, Random(seed), variants):
+        problem = lost(lay_out(files, scratch), acknowledged)
+        told["states"] += 1
+        if problem:
+            told["violations"] += 1
+            told[f"call {number} {calls[number].name} {Path(calls[number].paths[0]).name}: {problem}"] += 1
+    return told
+
+
+def test_no_power_cut_loses_an_acknowledged_commit(
+    calls: tuple[list[powercut.Call], str], scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = violations(*calls, scratch, seed=1, variants=1)
+    with capsys.disabled():
+        print(f"\npower cuts: {told['states']} states, {told['violations']} violations")
+    assert told["states"] > 300
+    assert told["violations"] == 0, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 4))
+def test_no_power_cut_loses_an_acknowledged_commit_in_many_variants(
+    calls: tuple[list[powercut.Call], str], scratch: Path, seed: int
+) -> None:
+    told = violations(*calls, scratch, seed, variants=4)
+    assert told["violations"] == 0, told
+
+
+def test_a_lying_disk_is_found_by_this_harness(calls: tuple[list[powercut.Call], str], scratch: Path) -> None:
+    recorded, directory = calls
+    told: Counter[str] = Counter()
+    lying = powercut.lie(recorded, Random(7), 0.5)
+    for _, acknowledged, files in powercut.states(lying, directory, Random(7), 0):
+        if acknowledged and lost(lay_out(files, scratch), acknowledged):
+            told["violations"] += 1
+            break
+    assert told["violations"], "a harness that finds nothing here finds nothing anywhere"
