@@ -31,8 +31,7 @@ END_TIMEOUT_S = 0.5  # for the EOT that ends an administration session (assumed)
 ANSWER_TIMEOUT_S = 10.0
 PIN_UNIT_S = 30  # unit of message 70's time-out (PP791)
 CANCEL_TIMEOUT_S = 2.0
-# 71 error codes are not listed in the pages read: 1 = key problem by the 1000SE guide (assumed); the rest stays a code.
-PIN_KEY_ERRORS = frozenset({"1", "2", "6"})
+PIN_KEY_ERRORS = frozenset("159A")  # of pinpad.PIN_ERRORS
 MAC_KEY_ERRORS = frozenset({"3", "4", "8", "9", "A"})
 
 A = TypeVar("A")
@@ -138,8 +137,9 @@ class IppPinPad(PortDevice[BytePort]):
         units = max(1, min(9, round(timeout_s / PIN_UNIT_S)))
         return self._pin(pinpad.pin_entry(account, working_key, amount, units), timeout_s, units * PIN_UNIT_S)
 
-    def enter_pin_z60(self, account: str, working_key: str, timeout_s: float) -> bytes:
-        """Z60: as `enter_pin`, for pads without message 70."""
+    def enter_pin_z60(self, account: str, working_key: str, timeout_s: float, prompt: str = "ENTER PIN") -> bytes:
+        """Z60: as `enter_pin`, for pads without message 70. The prompt goes first: without it the pad refuses."""
+        self.display(prompt)
         return self._pin(pinpad.pin_entry_z60(account, working_key), timeout_s, timeout_s)
 
     def _pin(self, request: Packet, timeout_s: float, pad_timeout_s: float) -> bytes:
@@ -157,7 +157,7 @@ class IppPinPad(PortDevice[BytePort]):
             raise PinTimeout(f"no PIN within {timeout_s:.0f} s", "72") from None
         if answer.error:
             kind = KeyMissing if answer.error in PIN_KEY_ERRORS else DeviceRefused
-            raise kind(f"the PIN pad refused PIN entry with code {answer.error}", answer.error)
+            raise kind(f"the PIN pad refused PIN entry: {pinpad.pin_error(answer.error)}", answer.error)
         return answer.block
 
     def cancel(self, timeout_s: float = CANCEL_TIMEOUT_S) -> None:

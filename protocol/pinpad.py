@@ -168,7 +168,7 @@ def pin_entry(account: str, session_key_hex: str, amount: str = "", timeout_unit
     """70: PIN entry with a session key encrypted under the selected master key; `timeout_units` of 30 s, 1..9."""
     key = _checked(session_key_hex.upper(), SESSION_KEY_PATTERN, "a session key")
     _checked(account, ACCOUNT_PATTERN, "an account number")
-    _checked(amount, r"(?:\d{1,8}\.\d{2})?", "an amount")
+    _checked(amount, r"(?:\d{1,5}\.\d{2})?", "an amount")  # 8 characters at most
     if not 1 <= timeout_units <= 9:
         raise FrameError(f"a PIN entry time-out of {timeout_units} units of 30 s")
     return Packet(f"70.{account}{FS}{key}{amount}{FS}{timeout_units}")
@@ -237,6 +237,31 @@ def parse_pin_answer(packet: Packet) -> PinAnswer:
     if failed:
         return PinAnswer(error=failed[1])
     raise FrameError(f"an answer to PIN entry of a wrong shape ({packet!r})")
+
+
+# Error codes of 71, PP791 manual p. 205.
+PIN_ERRORS = {
+    "0": "no account number was sent",
+    "1": "the session key does not fit the master key",
+    "2": "the account number is too short",
+    "3": "the account number is too long",
+    "4": "the account number has other characters than digits",
+    "5": "the session key's format is wrong",
+    "6": "the time-out is wrong",
+    "7": "too many PIN entries in an hour",
+    "8": "the amount or prompt is wrong",
+    "9": "the master key is missing",
+    "A": "the selected master key is not for PIN entry",
+    "B": "the pad's memory fails",
+    "C": "the pad has no memory left",
+    "E": "a field has a wrong length",
+    "G": "a file of the pad is missing",
+}
+
+
+def pin_error(code: str) -> str:
+    """In words."""
+    return PIN_ERRORS.get(code, f"code {code}")
 
 
 MAC_STATUS = {

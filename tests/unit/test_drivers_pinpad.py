@@ -70,8 +70,9 @@ def test_a_pin_block_comes_back() -> None:
     assert port.finished
 
 
-def test_z60_asks_without_a_time_out() -> None:
-    pad, port = opened(Turn(packet(f"Z60.{ACCOUNT}\x1c{KEY}"), ACK + ANSWER), Turn(ACK))
+def test_z60_asks_after_its_prompt_and_without_a_time_out() -> None:
+    prompt = Turn(packet("Z2\x1aENTER PIN"), ACK)
+    pad, port = opened(prompt, Turn(packet(f"Z60.{ACCOUNT}\x1c{KEY}"), ACK + ANSWER), Turn(ACK))
     assert pad.enter_pin_z60(ACCOUNT, KEY, 30) == bytes.fromhex(BLOCK)
     assert port.finished
 
