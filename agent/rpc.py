@@ -16,7 +16,6 @@ Rules not to break:
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import inspect
 import logging
 import traceback
@@ -53,13 +52,12 @@ class RpcServer:
         group: str | None = None,
         log: logging.Logger | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        connections_max: int | None = None,
         quiet: Collection[str] = (),
         fatal: tuple[type[BaseException], ...] = (JournalFailed,),
     ) -> None:
         self.path = path
         self.methods = methods
-        self.limits = dataclasses.replace(limits, connections=connections_max or limits.connections)
+        self.limits = limits
         self._mode, self._group = mode, group
         self._on_fault, self._fatal = on_fault, fatal
         self._log = log or logging.getLogger(__name__)

@@ -358,7 +358,7 @@ def test_one_user_cannot_take_all_connections(tmp_path: Path) -> None:
             again = await bench.connect()
         await again.close()
 
-    converse(tmp_path, dialogue, connections_max=4)
+    converse(tmp_path, dialogue, Limits(connections=4))
 
 
 def test_the_kernel_says_who_is_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
