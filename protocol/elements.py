@@ -159,6 +159,9 @@ _ROWS = (
     (127, "private use 127", "自定义域127", "text"),
     (128, "message authentication code (MAC)", "报文鉴别码（MAC）", "open"),
 )
+# Elements that may stand in an identity (what an answer is compared with, stored unsealed): none of them is secret.
+IDENTITY_FIELDS = (3, 4, 7, 11, 12, 13, 24, 25, 32, 37, 41, 42, 49, 56, 60, 90, 95)
+
 ELEMENTS = {number: Element(number, name, name_zh, secrecy) for number, name, name_zh, secrecy in _ROWS}
 
 

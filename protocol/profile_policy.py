@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import get_args
 
+from protocol.elements import IDENTITY_FIELDS
 from protocol.profile_sections import REQUEST_FACTS, read_slice, read_some_slice, read_templates
 from protocol.rules import (
     MatchRules,
@@ -71,6 +72,8 @@ def read_matching(table: Table, fields: frozenset[int]) -> MatchRules:
         echoed=slices("echoed"),
         accept_repeat_reply=table.flag("accept_repeat_reply"),
     )
+    if unknown := sorted({found.field for found in (*rules.core, *rules.echoed)} - {2, *IDENTITY_FIELDS}):
+        raise table.error("echoed", f"element {unknown[0]} is not stored for comparison: it could hold secrets")
     core = {found.field for found in rules.core}
     if not {4, 11, 41} <= core:
         raise table.error("core", "must hold 4 (amount), 11 (STAN) and 41 (terminal)")

@@ -264,19 +264,22 @@ def read_mac(table: Table, packings: Mapping[int, Packing], codec: Codec, bitmap
     """Reads [mac]."""
     algorithm = table.text("algorithm", None, ALGORITHMS)
     field = table.number("field", None, 0, 128)
+    if field not in (0, 64, 128):
+        raise table.error("field", "must be 64, 128 or 0 (no MAC)")
+    if algorithm != "none" and not field:
+        raise table.error("field", "an algorithm needs a field")
+    packing = packings.get(field)
+    if field and (packing is None or packing.format.length != 8 or packing.format.indicator):
+        raise table.error("field", f"element {field} must be there with 8 bytes or characters")
     rules = MacRules(
         algorithm=algorithm,
         output=table.text("output", None, OUTPUTS),
         field=field or None,
-        wire_bytes=16 if field and packings[field].coding == "hex" else 8,
+        wire_bytes=16 if packing and packing.coding == "hex" else 8,
         classes=table.texts("classes"),
         core=table.text("core", None, ("software", "pinpad")),
         mti_bytes=codec.mti_bytes,
         bitmap_form=bitmap_form,
     )
-    if field not in (0, 64, 128):
-        raise table.error("field", "must be 64, 128 or 0 (no MAC)")
-    if algorithm != "none" and not field:
-        raise table.error("field", "an algorithm needs a field")
     table.done()
     return rules

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from protocol.elements import IDENTITY_FIELDS
 from protocol.errors import MessageError
 from protocol.iso8583 import Message
 from protocol.mac import reserve
@@ -24,8 +25,6 @@ from protocol.tlv import pick_tags
 SlotForm = Literal["bcd", "ascii", "binary"]
 
 _DESCRIPTION_VERSION = 1
-# Elements that may stand in an identity: none of them is secret.
-_IDENTITY_FIELDS = (3, 4, 7, 11, 12, 13, 24, 25, 32, 37, 41, 42, 49, 56, 60, 90, 95)
 
 _TRACKS = (35, 36, 45)
 # In an identity even where they are slots: the type is that of the first sending, the STAN that of the freezing.
@@ -115,7 +114,7 @@ def identity_of(request: Message) -> dict[str, str]:
     identity = {"mti": request.mti}
     if pan := request.get(2):
         identity["2"] = shown_in_identity(2, pan)
-    for number in _IDENTITY_FIELDS:
+    for number in IDENTITY_FIELDS:
         if value := request.get(number):
             identity[str(number)] = shown_in_identity(number, value)
     return identity
@@ -135,6 +134,7 @@ def freeze(
 
     Raises MessageError when the profile does not reverse such a request or something needed is missing.
     """
+    profile.codec.pack(request)  # what is no message cannot have left either
     kind = kind_of(request, profile)
     if kind.on_unknown == "none":
         raise MessageError(f"a {kind.name} is not reversed in this profile", field=0)
@@ -263,10 +263,8 @@ def render(
 
 def _spliced(slot: Slot, value: str) -> bytes:
     """Gives the bytes of a value for its slot, of exactly the slot's length."""
-    try:
-        raw = bytes.fromhex(value) if slot.form == "bcd" else value.encode("ascii")
-    except ValueError:
-        raw = b""
-    if len(raw) != slot.length or not value.isalnum():
+    digits = slot.length * 2 if slot.form == "bcd" else slot.length
+    allowed = value.isdigit() if slot.form == "bcd" else value.isalnum()
+    if len(value) != digits or not allowed or not value.isascii():
         raise MessageError(f"this value does not fit the slot {slot.name!r}", offset=slot.offset)
-    return raw
+    return bytes.fromhex(value) if slot.form == "bcd" else value.encode("ascii")

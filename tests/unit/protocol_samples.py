@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocol.iso8583 import Message
+from protocol.mti import reply_to
 from protocol.profile import Profile, load_profile, profile_names
 from protocol.requests import RequestFacts, build_request
 
@@ -73,25 +75,26 @@ def facts(profile: Profile, kind: str, **changes: Any) -> RequestFacts:
     return RequestFacts(**(known | changes))
 
 
+@cache
+def shipped(name: str) -> Profile:
+    """A profile that comes with the program, loaded once."""
+    return load_profile(name)
+
+
 def request_of(name: str, kind: str = "sale", **changes: Any) -> tuple[Profile, Message]:
     """A profile and a request of a kind in it."""
-    profile = load_profile(name)
+    profile = shipped(name)
     return profile, build_request(profile, facts(profile, kind, **changes))
 
 
 def reversible() -> list[tuple[str, str]]:
     """Every (profile, kind) that is reversed."""
     return [
-        (name, kind.name)
-        for name in PROFILES
-        for kind in load_profile(name).kinds.values()
-        if kind.on_unknown == "reverse"
+        (name, kind.name) for name in PROFILES for kind in shipped(name).kinds.values() if kind.on_unknown == "reverse"
     ]
 
 
 def answer(profile: Profile, request: Message, code: str = "00", **changes: str) -> Message:
     """The host's answer to a request: everything echoed but secrets, element 39 added."""
-    from protocol.mti import reply_to
-
     kept = {field: value for field, value in request.fields.items() if field not in (2, 14, 35, 52, 53, 55)}
     return Message(reply_to(request.mti), {**kept, 39: code})

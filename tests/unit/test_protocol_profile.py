@@ -1,0 +1,236 @@
+"""Profiles are read strictly: whatever is wrong is named with file, line and key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import ProfileError
+from protocol.profile import check_profile, load_profile, profile_names
+from protocol.rules import Verdict
+from protocol.tables import line_of
+from protocol.templates import Slice, parse_slice, parse_template
+from tests.unit.protocol_samples import PROFILES, TEST_PROFILES, shipped
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a profile that extends unionpay-pos and gives its path."""
+
+    def written(text: str) -> str:
+        path = tmp_path / "bank.toml"
+        path.write_text('extends = "unionpay-pos"\n' + text, "utf-8")
+        return str(path)
+
+    return written
+
+
+def test_every_profile_that_comes_with_the_program_is_sound() -> None:
+    assert {"unionpay-pos", "unionpay-x919", "iso87-ascii", "nac-edc", "iso93", "as2805-like"} <= set(profile_names())
+    for name in PROFILES:
+        assert check_profile(name) == []
+        assert shipped(name).name == name
+        assert repr(shipped(name)) == f"Profile({name})"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("[envelope]\nlength_byte = 2\n", 3, "key envelope.length_byte: unknown key"),
+        ("colour = 'blue'\n", 2, "key colour: unknown key"),
+        ("[retry]\nbase_s = 'soon'\n", 3, "key retry.base_s: must be a number"),
+        ("[retry]\nbase_s = 0\n", 3, "must be between 0.1"),
+        ("[retry]\npark_after_attempts = true\n", 3, "must be a whole number"),
+        ("[retry]\npersistent_connection = 1\n", 3, "must be true or false"),
+        ("[retry]\ntriggers = ['moon']\n", 3, "'moon' is none of"),
+        ("[retry]\ntriggers = 'timer'\n", 3, "must be a list of strings"),
+        ("[reversal]\nkeep = [2, 2]\n", 3, "same value twice"),
+        ("[reversal]\nkeep = ['2']\n", 3, "must be a list of whole numbers"),
+        ("[reversal]\nkeep = [2, 99]\n", 3, "99 is not an element"),
+        ("[reversal]\nkeep = [2, 35]\n", 3, "35 (track 2 data) must never be stored"),
+        ("[reversal]\nkeep = [2, 55]\n", 3, "never copied"),
+        ("[reversal]\nchip_tags = ['95', '57']\n", 3, "tag 57 must never be stored"),
+        ("[reversal]\nstamp_field = 7\n", 3, "7 is not an element"),
+        ("[reversal.types]\n0200 = '0200'\n", 3, "reversal's type"),
+        ("[reversal.elements]\n52 = '00'\n", 3, "PIN block must never be stored"),
+        ("[reversal.elements]\n62 = '{f35}'\n", 3, "facts that there are not: f35"),
+        ("[reversal.elements]\n62 = '{f55}'\n", 3, "facts that there are not: f55"),
+        ("[kinds.void.reversal]\n36 = 'x'\n", 3, "track 3 data must never be stored"),
+        ("[kinds.void]\non_unknown = 'ignore'\n", 3, "must be one of reverse, none, park"),
+        ("[kinds.void]\nmti = '02'\n", 3, "must be a message type"),
+        ("[kinds.cash]\nmti = '0200'\n", 2, "missing key"),
+        (
+            "[kinds.cash]\nmti = '0200'\nprocessing_code = '000000'\ntransaction_type = '22'\non_unknown = 'none'\n",
+            2,
+            "cannot be told from sale",
+        ),
+        ("[elements]\n1 = 'b8'\n", 3, "must be the number of an element"),
+        ("[elements]\n65 = 'b8'\n", 3, "must be the number of an element"),
+        ("[elements]\n33 = 'n..100'\n", 3, "must be a format"),
+        ("[elements]\n33 = { format = 'n..11', colour = 'red' }\n", 3, "unknown key"),
+        ("[elements]\n33 = { format = 'n..11', coding = 'hex' }\n", 3, "must be one of bcd, ascii"),
+        ("[elements]\n33 = 11\n", 3, "must be a string"),
+        ("[message]\npad = 'G'\n", 3, "one hexadecimal digit"),
+        ("[message]\nmti = 'ebcdic'\n", 3, "must be one of bcd, ascii"),
+        ("[envelope]\nlength_bytes = 0\n", 3, "needs a length"),
+        ("[envelope]\nrequirement_nibble = 12\n", 3, "outside the header"),
+        ("[envelope]\ntpdu = '6000'\n", 3, "10 hexadecimal digits"),
+        ("[request.elements]\n62 = '{colour}'\n", 3, "colour"),
+        ("[request.elements]\n62 = '{colour'\n", 3, "is not a template"),
+        ("[request.elements]\n99 = '{stan}'\n", 3, "is not an element"),
+        ("[request]\ntype_at = '60:3'\n", 3, "is not an element of this profile or positions"),
+        ("[mac]\nfield = 63\n", 3, "64, 128 or 0"),
+        ("[mac]\nfield = 0\n", 3, "needs a field"),
+        ("[mac]\nalgorithm = 'md5'\n", 3, "must be one of"),
+        ("[mac]\nfield = 128\n", 3, "element 128"),
+        ("[responses]\ndone = ['00', '96']\n", 0, "code 96 has two meanings"),
+        ("[responses]\ncatalogue = 'nowhere'\n", 0, "no profile is called 'nowhere'"),
+        ("[responses.texts]\n'00' = { en = 'fine' }\n", 3, "missing key"),
+        ("[matching]\ncore = ['11', '41']\n", 3, "must hold 4"),
+        ("[matching]\nmay_be_absent = ['11']\n", 3, "other than 11"),
+        ("[matching]\nechoed = ['62']\n", 3, "could hold secrets"),
+        ("[session]\nbatch_at = '99'\n", 3, "'99' is not an element"),
+        ("[session.requirements]\n12 = 'sign-on'\n", 3, "one hexadecimal digit"),
+        ("[session.requirements]\n9 = 'dance'\n", 3, "must be one of"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_line_and_key(write: Write, text: str, line: int, reason: str) -> None:
+    path = write(text)
+    with pytest.raises(ProfileError) as caught:
+        load_profile(path)
+    assert reason in caught.value.text
+    if line:
+        assert f"bank.toml:{line}, key " in caught.value.where
+    assert [str(error) for error in check_profile(path)] == [str(caught.value)]
+
+
+def test_a_check_gives_the_first_error_of_each_section(write: Write) -> None:
+    path = write("colour = 1\n[retry]\nbase_s = 'x'\n[mac]\nfield = 63\n[envelope]\nlength_max = 0\n")
+    found = [error.where.partition(" key ")[2] for error in check_profile(path)]
+    assert found == ["envelope.length_max", "mac.field", "retry.base_s", "colour"]
+
+
+def test_a_section_that_needs_a_sign_on_message_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "bank.toml"
+    path.write_text('extends = "iso87-ascii"\n[session]\nsign_on_required = true\n[session.messages]\n', "utf-8")
+    assert load_profile(str(path)).session.sign_on_required
+    lonely = tmp_path / "lonely.toml"
+    lonely.write_text("title = 'x'\n[message]\n", "utf-8")
+    errors = check_profile(str(lonely))
+    assert len(errors) == 1
+    assert "missing key" in errors[0].text
+
+
+def test_a_profile_is_found_in_the_callers_directories_first(tmp_path: Path) -> None:
+    (tmp_path / "unionpay-pos.toml").write_text('extends = "iso87-ascii"\ntitle = "mine"\n', "utf-8")
+    assert load_profile("unionpay-pos", [tmp_path]).title == "mine"
+    assert load_profile("iso93-epoc", [str(TEST_PROFILES)]).name == "iso93-epoc"
+
+
+def test_files_that_are_no_profiles_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("title = \n", "utf-8")
+    (tmp_path / "b.toml").write_text('extends = "b"\n', "utf-8")
+    (tmp_path / "c.toml").write_text("extends = 1\n", "utf-8")
+    (tmp_path / "d.toml").write_bytes(b"\xff")
+    (tmp_path / "e.toml").write_text('extends = "nobody"\n', "utf-8")
+    for name, reason in (
+        ("a", "is not TOML"),
+        ("b", "circle"),
+        ("c", "must be a string"),
+        ("d", "cannot be read"),
+        ("e", "no profile is called 'nobody'"),
+        ("nobody", "known: as2805-like"),
+    ):
+        with pytest.raises(ProfileError, match=reason):
+            load_profile(name, [tmp_path])
+        assert len(check_profile(name, [tmp_path])) == 1
+    with pytest.raises(ProfileError, match="cannot be read"):
+        load_profile(str(tmp_path / "gone.toml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "verdict"),
+    [
+        ("unionpay-pos", "00", "done"),
+        ("unionpay-pos", "12", "done"),
+        ("unionpay-pos", "25", "overtaken"),
+        ("unionpay-pos", "A0", "retry"),
+        ("unionpay-pos", "77", "later"),
+        ("unionpay-pos", "03", "park"),
+        ("unionpay-pos", "ZZ", "retry"),
+        ("unionpay-pos", "", "retry"),
+        ("nac-edc", "25", "park"),
+        ("nac-edc", "12", "park"),
+        ("iso93", "400", "done"),
+        ("iso93", "480", "done"),
+        ("iso93", "000", "retry"),
+    ],
+)
+def test_an_unknown_code_is_never_done(name: str, code: str, verdict: Verdict) -> None:
+    assert shipped(name).responses.reversal(code) == verdict
+
+
+def test_codes_have_a_meaning_for_requests_and_a_text_in_both_languages() -> None:
+    responses = shipped("unionpay-pos").responses
+    assert responses.request("00") == "approved"
+    assert responses.request("51") == "declined"
+    assert responses.request("ZZ") == "declined"
+    assert responses.text("51") == "insufficient funds"
+    assert responses.text("51", "zh") == "可用余额不足"
+    assert responses.text("ZZ") == "unknown response code"
+    assert responses.text("ZZ", "zh") == "未知应答码"
+    assert shipped("iso93").responses.text("480") == "reversal accepted, nothing to reverse"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_code_with_a_verdict_has_a_text(name: str) -> None:
+    responses = shipped(name).responses
+    for code in (*responses.verdicts, *responses.approved):
+        assert responses.text(code) != "unknown response code", code
+
+
+def test_an_inherited_element_can_be_taken_out() -> None:
+    codec = shipped("iso93").codec
+    assert 13 not in codec.packings
+    assert 90 not in codec.packings
+
+
+def test_lines_of_keys_are_found_in_any_writing() -> None:
+    text = "a = 1\n[b]\n'c d' = 2\n[b.'e']\nf.g = 3\n"
+    assert line_of(text, ["a"]) == 1
+    assert line_of(text, ["b", "c d"]) == 3
+    assert line_of(text, ["b", "e"]) == 4
+    assert line_of(text, ["b", "e", "f", "g"]) == 5
+    assert line_of(text, ["z"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("template", "facts", "value"),
+    [
+        ("{a}{b}", {"a": "1", "b": "2"}, "12"),
+        ("{a}{b}", {"a": "1"}, None),
+        ("x{a|0000}", {}, "x0000"),
+        ("{a>6}", {"a": "12"}, "000012"),
+        ("{a:2-3}", {"a": "1234"}, "23"),
+        ("{a:2-3}", {"a": "12"}, None),
+        ("{a?12}", {"a": "secret"}, "12"),
+        ("{a?12}", {}, None),
+        ("", {}, ""),
+    ],
+)
+def test_a_template_is_filled_from_facts(template: str, facts: dict[str, str], value: str | None) -> None:
+    parsed = parse_template(template)
+    assert parsed is not None
+    assert parsed.fill(facts) == value
+
+
+def test_positions_count_from_one() -> None:
+    assert parse_slice("60:3-8") == Slice(60, 2, 8)
+    assert str(Slice(60, 2, 8)) == "60:3-8"
+    assert str(Slice(60)) == "60"
+    for text in ("", "x", "60:", "60:8-3", "60:0-3"):
+        assert parse_slice(text) is None
