@@ -1,0 +1,160 @@
+"""Hot-plug: what is attached, and who is told when that changes.
+
+Where udev runs, its events wake us at once (pyudev, an optional package); everywhere else, and as a second line of
+defence, names are looked at every half second. Either way the news is only "look again": the workers find out
+themselves, so that a wrong or missing event can do no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from drivers.catalogue import Catalogue, Known
+
+log = logging.getLogger("drivers.hotplug")
+
+POLL_S = 0.5  # with the worker's own rhythm a device is back in service well within 2 s
+USB_DEVICES = Path("/sys/bus/usb/devices")
+SUBSYSTEMS = ("tty", "usb")
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """One USB device that is there. `ports` are its serial device names ("/dev/ttyACM0")."""
+
+    vendor: int
+    product: int
+    serial: str
+    place: str  # the bus position, "1-4.2": stays the same socket
+    ports: tuple[str, ...]
+    known: Known | None
+
+    @property
+    def address(self) -> str:
+        """What to write into the configuration for it; "" = not usable."""
+        if self.known is not None and self.known.via == "usb":
+            return f"usb:{self.vendor:04X}:{self.product:04X}" + (f":{self.serial}" if self.serial else "")
+        return f"serial:{self.ports[0]}" if self.ports else ""
+
+
+def attached(catalogue: Catalogue, root: Path = USB_DEVICES) -> list[Attached]:
+    """The USB devices that the kernel shows; none where there is no sysfs."""
+    if not root.is_dir():
+        return []
+    found = (_device(path, catalogue) for path in sorted(root.iterdir()) if ":" not in path.name)
+    return [device for device in found if device is not None]
+
+
+def _device(path: Path, catalogue: Catalogue) -> Attached | None:
+    try:
+        vendor, product = (int((path / name).read_text(), 16) for name in ("idVendor", "idProduct"))
+    except (OSError, ValueError):
+        return None  # a hub port, or a device that vanished while we looked
+    serial = ""
+    with contextlib.suppress(OSError):
+        serial = (path / "serial").read_text().strip()
+    ports = tuple(sorted(f"/dev/{tty.name}" for tty in path.glob(f"{path.name}:*/tty*/tty*")))
+    ports += tuple(sorted(f"/dev/{tty.name}" for tty in path.glob(f"{path.name}:*/ttyUSB*")))
+    return Attached(vendor, product, serial, path.name, ports, catalogue.find(vendor, product))
+
+
+class Wakeable(Protocol):
+    """A DeviceWorker, as far as hot-plug is concerned."""
+
+    def wake(self) -> None:
+        """Look at once."""
+
+
+class Hotplug:
+    """Wakes workers when something was plugged in or pulled.
+
+    `names` maps a worker to the path that stands for its device (a stable /dev name); workers without a path
+    are woken at every USB event.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[str, tuple[str, Wakeable]],
+        on_event: Callable[[str], None] | None = None,
+        poll_s: float = POLL_S,
+        udev: bool = True,
+    ) -> None:
+        self._names = dict(names)
+        self._on_event = on_event
+        self._poll_s = poll_s
+        self._stop = threading.Event()
+        self._seen = {name: _identity(path) for name, (path, _) in self._names.items()}
+        self._observer = _udev_observer(self._from_udev) if udev else None
+        self._thread = threading.Thread(target=self._watch, name="hotplug", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if self._observer is not None:
+            self._observer.start()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; no event comes after it."""
+        self._stop.set()
+        observer, self._observer = self._observer, None
+        if observer is not None and observer.is_alive():
+            observer.stop()
+        if self._thread.is_alive():
+            self._thread.join(2 * self._poll_s)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._poll_s):
+            self.look()
+
+    def look(self) -> None:
+        """Compare names with the last look, and wake the workers whose name came, went or points elsewhere."""
+        for name, (path, worker) in self._names.items():
+            identity = _identity(path)
+            if identity != self._seen[name]:
+                self._seen[name] = identity
+                self._tell(name, "attached" if identity else "detached", [worker])
+
+    def _from_udev(self, device: Any) -> None:
+        if self._stop.is_set():
+            return
+        action = str(device.action or "")
+        if action in ("add", "remove", "bind", "unbind"):
+            self._tell("usb", action, (worker for _, worker in self._names.values()))
+
+    def _tell(self, name: str, event: str, workers: Iterable[Wakeable]) -> None:
+        if self._on_event is not None:
+            self._on_event(f"{name} {event}")
+        for worker in workers:
+            worker.wake()
+
+
+def _identity(path: str) -> str:
+    """What stands behind a name now: another device under the same name is another identity."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_dev}:{status.st_ino}:{status.st_rdev}"
+
+
+def _udev_observer(callback: Callable[[Any], None]) -> Any:
+    """A pyudev observer, or None: not installed, or no netlink (a container)."""
+    try:
+        import pyudev  # optional; loads libudev, which only terminals with hot-plug need
+    except ImportError:
+        return None
+    try:
+        monitor = pyudev.Monitor.from_netlink(pyudev.Context())
+        for subsystem in SUBSYSTEMS:
+            monitor.filter_by(subsystem)
+        return pyudev.MonitorObserver(monitor, callback=callback, name="hotplug-udev")
+    except (OSError, ValueError) as error:
+        log.info("no udev events here (%s); names are looked at every %.1f s", type(error).__name__, POLL_S)
+        return None
