@@ -301,7 +301,7 @@ class Daemon(Listener):
             group=agent.socket_group,
             log=log,
             limits=Limits(connections=agent.socket_connections),
-            quiet=frozenset({"agent.status", "reversal.list"}),
+            quiet=frozenset({"agent.status", "reversal.list", "transaction.status", "transaction.unconfirmed"}),
         )
 
 

@@ -95,6 +95,9 @@ def request_answered(record: Transaction, event: Answered, now: Now, policy: Pol
     if event.to != "request" or not event.match.accepted:
         return note(record, event, now, policy)
     record = replace(record, host=event.host or record.host, response_code=event.code)
+    if not event.code:
+        record = record.with_evidence(now.at_utc, "answer without response code", event.what)
+        return _outcome_unknown(record, "other", "no-response-code", now, policy)
     approved = policy.profile.responses.request(event.code) == "approved"
     if not _authentic(event, policy, must=approved):
         record = record.with_evidence(now.at_utc, f"answer with MAC {event.mac}", event.what)

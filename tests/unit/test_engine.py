@@ -126,6 +126,10 @@ def test_an_approval_that_nobody_can_authenticate_is_reversed(mac: str) -> None:
     assert (dialogue.state, dialogue.record.reason) == (State.REVERSING, "other")
 
 
+def test_an_answer_without_response_code_says_nothing_and_is_reversed() -> None:
+    assert Dialogue().begun().feed(answered("")).state is State.REVERSING
+
+
 def test_a_valid_decline_ends_it() -> None:
     dialogue = Dialogue().begun().feed(answered("51", mac="absent"))
     assert (dialogue.state, dialogue.record.response_code) == (State.DECLINED, "51")
