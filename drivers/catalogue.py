@@ -13,7 +13,7 @@ from drivers.errors import PortAddressError
 KINDS = ("reader", "pinpad", "printer", "contactless")
 DRIVERS = ("ccid-usb", "ccid-serial", "ipp", "escpos", "neo2")
 VIAS = ("usb", "tty")
-LEVELS = ("bench", "listed")
+LEVELS = ("bench", "listed", "assumed")
 
 
 @dataclass(frozen=True, slots=True)
