@@ -78,6 +78,9 @@ class StoreHealth:
 class Store(Protocol):
     """The operations of a journal; every implementation passes tests/contract/test_journal_contract.py."""
 
+    @property
+    def journal_id(self) -> str: ...
+
     def append(self, entries: Sequence[Entry], counters: Mapping[str, int] = ...) -> int: ...
 
     def admit(self) -> None: ...
