@@ -7,6 +7,7 @@
     hwsim state printer                      what can be seen of a device
     hwsim slips                              what the printer has printed (--png DIRECTORY: as pictures)
     hwsim run scenario.toml                  play a fault script on a running bench
+    hwsim record reader /dev/ttyUSB0 reader.jsonl; hwsim replay reader.jsonl
     hwsim demo, hwsim host                   the demonstration; the simulated host alone
 
 Exit status: 0 done, 64 wrong command line, 69 no bench or refused by it.
@@ -26,6 +27,8 @@ from pathlib import Path
 from hwsim.control import ask
 from hwsim.errors import BenchError
 from hwsim.fault_script import DEVICES, load_script
+from hwsim.recorder import record_command, replay_command
+from hwsim.recording import KINDS
 from hwsim.script_runner import play
 from hwsim.up import default_directory, up
 from protocol.errors import AgentError
@@ -72,6 +75,13 @@ def parser() -> argparse.ArgumentParser:
     slips.add_argument("--png", default="", metavar="DIRECTORY", help="draw them as pictures there")
     run = running(commands.add_parser("run", help="play a fault script on a running bench"), run_command)
     run.add_argument("script", help="a TOML file, see docs/bench.md")
+    record = running(commands.add_parser("record", help="write down a real device's traffic, masked"), record_command)
+    record.add_argument("kind", choices=KINDS)
+    record.add_argument("port", help="the device: /dev/ttyUSB0 or a pyserial URL")
+    record.add_argument("recording", help="the file to write")
+    record.add_argument("--baud", type=int, default=9600)
+    replay = running(commands.add_parser("replay", help="a device that says what a recorded one said"), replay_command)
+    replay.add_argument("recording")
     return top
 
 

@@ -139,3 +139,27 @@ def test_up_starts_a_host_when_asked_for(tmp_path: Path) -> None:
     bench = Running(tmp_path, "--host", "unionpay")
     assert json.loads(bench.line)["host"]["dialect"] == "unionpay"
     assert bench.end() == (0, "")
+
+
+def test_a_recorded_device_can_be_replayed(running: Running, tmp_path: Path) -> None:
+    recording, question = tmp_path / "pad.jsonl", bytes.fromhex("0F3034300E3A")
+    device = f"{running.directory}/pinpad"
+    command = [*COMMAND, "record", "pinpad", device, str(recording), "--directory", str(tmp_path / "tap")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as recorder:
+        assert recorder.stdout is not None
+        assert "opens" in recorder.stdout.readline()
+        with serial.Serial(str(tmp_path / "tap" / "pinpad"), timeout=5) as port:
+            port.write(question)
+            heard = port.read(7)
+        recorder.send_signal(signal.SIGTERM)
+        assert recorder.wait(DEADLINE_S) == 0
+    assert len(heard) == 7
+    command = [*COMMAND, "replay", str(recording), "--directory", str(tmp_path / "again")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as player:
+        assert player.stdout is not None
+        player.stdout.readline()
+        with serial.Serial(str(tmp_path / "again" / "pinpad"), timeout=5) as port:
+            port.write(question)
+            assert port.read(7) == heard
+        player.send_signal(signal.SIGTERM)
+        assert player.wait(DEADLINE_S) == 0
