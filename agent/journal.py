@@ -153,6 +153,8 @@ class Journal:
         """Brings log, filler and ballast to full size, as far as the disk has room."""
         log_bytes = rows * space.FILLER_PAGES * space.FRAME_BYTES
         self._filler_rows = rows
+        if rows:  # a quarter of the log is left for what comes in one piece: filler, a large entry
+            self._checkpoint_frames = min(self._checkpoint_frames, rows * space.FILLER_PAGES * 3 // 4)
         self._ballast = space.Ballast(self._path, log_bytes + MIB // 4)
         missing = rows - space.filler_rows(self._connection)
         if missing > 0 or space.log_bytes(self._path) < log_bytes:
