@@ -27,7 +27,8 @@ SIDES = ("host", "device")
 DIGIT_RUN = re.compile(r"\d{13,}")
 CHIP_NUMBER = re.compile(r"(5A0[789A])(\d{13,19})")  # tag and length of the application's card number
 TRACK_REST = re.compile(r"(\d{13,19}[D=])\d*")
-SECRET_HEX = re.compile(rb"[0-9A-Fa-f]{16,}")
+# What stands before the secret in messages 71, Z67 and 02 is kept: message number, length, status, slot.
+SECRET_HEX = re.compile(rb"(\x0271\.\d{5}|\x02Z67\d|\x0f02.|)([0-9A-Fa-f]{16,})")
 PACKET = re.compile(rb"(\x02[^\x02\x03]*\x03|\x0f[^\x0e\x0f]*\x0e)(.)", re.DOTALL)
 PLACEHOLDER_EXPIRY = "4912"
 
@@ -47,7 +48,7 @@ def masked(kind: str, data: bytes) -> bytes:
         data = bytes.fromhex(mask_digits(data.hex().upper()))
     data = mask_digits(data.decode("latin-1")).encode("latin-1")
     if kind == "pinpad":
-        data = SECRET_HEX.sub(lambda match: b"0" * len(match[0]), data)
+        data = SECRET_HEX.sub(lambda match: match[1] + b"0" * len(match[2]), data)
         return PACKET.sub(lambda match: match[1] + bytes([reduce(xor, match[1][1:])]), data)
     return resealed_ccid(data) if kind == "reader" else data
 
