@@ -563,3 +563,48 @@ def test_bodies_and_answers_never_show_in_a_repr() -> None:
         assert "answer" not in shown.replace("<lambda>", "")
         assert "request" not in shown
     assert HEADER  # the envelope itself is no secret
+
+
+# --- two things at once ------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_there_before_the_message_is_all_sent_counts() -> None:
+    """A late answer to an earlier try of the same reversal, say."""
+
+    async def story(bench: Bench) -> None:
+        deaf = bench.another_host(receive_buffer=4096)
+        bench.build(deaf.at())
+        bench.start(body=bytes(30_000_000), accept=lambda body: True)
+        peer = await deaf.accept()
+        answer = framed(ANSWER)
+        await peer.send(bytes(2) + answer)  # four bytes of length here
+        assert isinstance(await bench.outcome(), Replied)
+
+    play(story, send_timeout_s=TICK_S, length_bytes=4, length_max=40_000_000)
+
+
+def test_a_reset_that_both_sender_and_listener_notice_is_counted_once() -> None:
+    async def story(bench: Bench) -> None:
+        deaf = bench.another_host(receive_buffer=4096)
+        bench.build(deaf.at())
+        bench.start(body=bytes(30_000_000))
+        peer = await deaf.accept()
+        await peer.read(1000)
+        peer.reset()
+        outcome = await bench.outcome()
+        assert isinstance(outcome, Lost)
+        assert outcome.cause == "reset"
+        assert bench.link.link_state().counters.resets == 1
+
+    play(story, length_bytes=4, length_max=40_000_000)
+
+
+def test_a_host_may_close_an_idle_connection_without_blame() -> None:
+    async def story(bench: Bench) -> None:
+        peer = await bench.sold()
+        peer.close()
+        await bench.until(lambda: bench.link.link_state().connected_to == "")
+        assert bench.link.link_state().counters.resets == 0
+        assert bench.link.link_state().last_error == ""
+
+    play(story, persistent_connection=True)
