@@ -1,10 +1,11 @@
 """Pack and unpack ISO 8583 messages by profile, over pyiso8583, strictly.
 
 Rules:
-1. What `unpack` accepts, `pack` turns into exactly the same bytes (a profile may accept a second pad nibble): every element that could be written in more than one
-   way is written again by this file's own encoder and compared, every value is checked character by character.
-   pyiso8583 accepts lower-case and blank-filled bitmaps, lengths like "+5" or " 5" or "1_0", an announced second bitmap
-   that is empty, letters among BCD digits, control characters in text; an element without a definition is a KeyError.
+1. What `unpack` accepts, `pack` turns into exactly the same bytes (but for a second pad nibble, where a profile accepts
+   one): every element that could be written in more than one way is written again by this file's own encoder and
+   compared, every value is checked character by character. pyiso8583 accepts lower-case and blank-filled bitmaps,
+   lengths like "+5" or " 5" or "1_0", an announced second bitmap that is empty, letters among BCD digits, control
+   characters in text; an element without a definition is a KeyError.
 2. Every value is text. Binary elements are upper-case hexadecimal; the track separator is "=".
 3. Whatever is wrong is one MessageError with field, offset and reason, never a value. pyiso8583's errors hold the raw
    message: they are read and dropped before ours is raised, so that no traceback carries them.
