@@ -60,8 +60,9 @@ def _device(path: Path, catalogue: Catalogue) -> Attached | None:
     serial = ""
     with contextlib.suppress(OSError):
         serial = (path / "serial").read_text().strip()
-    ports = tuple(sorted(f"/dev/{tty.name}" for tty in path.glob(f"{path.name}:*/tty*/tty*")))
-    ports += tuple(sorted(f"/dev/{tty.name}" for tty in path.glob(f"{path.name}:*/ttyUSB*")))
+    # CDC-ACM devices have interface/tty/ttyACM0, adapters interface/ttyUSB0/tty/ttyUSB0.
+    ttys = [*path.glob(f"{path.name}:*/tty/tty*"), *path.glob(f"{path.name}:*/tty*/tty/tty*")]
+    ports = tuple(sorted(f"/dev/{tty.name}" for tty in ttys))
     return Attached(vendor, product, serial, path.name, ports, catalogue.find(vendor, product))
 
 

@@ -177,7 +177,10 @@ class CcidReader(PortDevice[BytePort]):
         except ValueError:
             return LastOutcome("unknown", "the reference is no transaction counter")
         if self._session is None:
-            self.wait_card(0.0)
+            try:
+                self.wait_card(0.0)
+            except NoCard:
+                return LastOutcome("unknown", "no card is in the reader")
             self.read_card_application()
         session = self._powered()
         deadline_s = deadline_in(CARD_TIMEOUT_S)

@@ -41,7 +41,8 @@ URL_WRITE_S = 5.0  # pyserial's URL handlers cannot be given a deadline a call; 
 DEFAULT_BAUD, DEFAULT_FORMAT, DEFAULT_FLOW = 9600, "8N1", "none"
 FLOWS = ("none", "rtscts", "xonxoff", "dsrdtr")
 OWN_OPTIONS = ("baud", "format", "flow")
-FOREIGN_ERRORS = (OSError, termios.error, ValueError, TypeError, AttributeError)  # serial.SerialException is an OSError
+# serial.SerialException is an OSError; the others come from pyserial's URL handlers and from ports closed meanwhile.
+FOREIGN_ERRORS = (OSError, termios.error, ValueError, TypeError, AttributeError, NotImplementedError)
 
 
 class SerialPort:
@@ -136,16 +137,25 @@ class SerialPort:
             return
         self._closed = True
         idle = self._in_call.acquire(timeout=CLOSE_WAIT_S)
-        # pyserial's socket:// leaves its socket open when the other side was first to go.
-        link = getattr(self._device, "_socket", None)
-        release = link.close if isinstance(link, socket.socket) else self._device.close
-        for step in (self._device.reset_output_buffer, self._device.close, release):
-            try:
-                step()
-            except (*FOREIGN_ERRORS, NotImplementedError):
-                self._counters.failures += 1
+        self._counters.failures += _drop(self._device)
         if idle:
             self._in_call.release()
+
+
+def _drop(device: Any) -> int:
+    """Close whatever is open, also after a failed open; how many steps failed."""
+    # Only a real descriptor's output is thrown away at once: over rfc2217 that would be a conversation.
+    steps = [device.reset_output_buffer] if isinstance(getattr(device, "fd", None), int) else []
+    # pyserial leaves its socket open when the other side was first to go, or when opening failed half way.
+    link = getattr(device, "_socket", None)
+    steps += [device.close] + ([link.close] if isinstance(link, socket.socket) else [])
+    failures = 0
+    for step in steps:
+        try:
+            step()
+        except FOREIGN_ERRORS:
+            failures += 1
+    return failures
 
 
 def _cause(error: Exception) -> str:
@@ -157,13 +167,17 @@ def open_port(address: str) -> SerialPort:
     """The open port for a `serial:` address or a pyserial URL, held exclusively. Raises PortError."""
     url, settings = parse_address(address)
     started = time.monotonic()
+    device = None
     try:
         device = serial.serial_for_url(url, do_not_open=True, timeout=SLICE_S, **settings)
-        device.write_timeout = URL_WRITE_S
         if "://" not in url:
             device.exclusive = True
+        elif not url.startswith("rfc2217://"):  # which has its own 5 s, and refuses to be told
+            device.write_timeout = URL_WRITE_S
         device.open()
     except FOREIGN_ERRORS as error:
+        if device is not None:
+            _drop(device)
         raise _open_error(address, error, time.monotonic() - started) from None
     return SerialPort(address, device)
 

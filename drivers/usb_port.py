@@ -70,6 +70,7 @@ class UsbPort(UsbBytePort):
         self._endpoints = endpoints
         self._counters = PortCounters()
         self._closed = False
+        self._ended = threading.Event()
         self._in_call = threading.Lock()
 
     @property
@@ -95,7 +96,10 @@ class UsbPort(UsbBytePort):
 
     def read_interrupt(self, deadline_s: float) -> bytes:
         """One interrupt transfer, b"" when none came or there is no such endpoint."""
-        return self._read(self._endpoints.interrupt, 64, deadline_s) if self._endpoints.interrupt else b""
+        if self._endpoints.interrupt:
+            return self._read(self._endpoints.interrupt, 64, deadline_s)
+        self._ended.wait(remaining(deadline_s))  # so that a caller who listens in a loop does not spin
+        return b""
 
     def _read(self, endpoint: int, size: int, deadline_s: float) -> bytes:
         if not endpoint:
@@ -189,6 +193,7 @@ class UsbPort(UsbBytePort):
         if self._closed:
             return
         self._closed = True
+        self._ended.set()
         idle = self._in_call.acquire(timeout=2 * SLICE_S)
         try:
             usb.util.release_interface(self._device, self._interface.bInterfaceNumber)

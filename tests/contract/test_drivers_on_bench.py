@@ -163,3 +163,28 @@ def test_a_device_that_was_unplugged_is_back_within_two_seconds(bench: Bench) ->
     until(lambda: worker.status().state == "ready", 2)
     worker.submit(lambda device: device.display("BACK"), deadline_in(2)).result(3)
     worker.close()
+
+
+# pyserial 3.5 still calls Thread.setDaemon and setName in its rfc2217 client.
+rfc2217 = pytest.mark.filterwarnings("ignore:set(Daemon|Name):DeprecationWarning")
+
+
+@rfc2217
+def test_a_7e1_pad_works_and_reopens_on_a_line_with_real_parity(tmp_path: Path) -> None:
+    with Bench(tmp_path / "bench", wire="rfc2217") as bench:
+        assert "format=7E1" in bench.pinpad.port
+        device = IppPinPad(bench.pinpad.port, lambda: open_port(bench.pinpad.port))
+        for text in ("FIRST", "AGAIN"):
+            device.open(deadline_in(5))
+            device.display(text)
+            assert bench.pinpad.wait(lambda state, text=text: text in str(state["display"]))  # type: ignore[misc]
+            device.close()
+
+
+@rfc2217
+def test_a_printer_behind_a_serial_server_prints(tmp_path: Path) -> None:
+    with Bench(tmp_path / "bench", wire="rfc2217") as bench:
+        device = EscposPrinter(bench.printer.port, lambda: open_port(bench.printer.port))
+        device.open(deadline_in(5))
+        assert device.print_slip(SLIP, "R1", 5).outcome == "printed"
+        device.close()

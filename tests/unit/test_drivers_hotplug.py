@@ -66,6 +66,7 @@ def sysfs(root: Path) -> Path:
         if serial:
             (root / place / "serial").write_text(serial + "\n")
     (root / "1-2" / "1-2:1.0" / "tty" / "ttyACM3").mkdir(parents=True)
+    (root / "2-1" / "2-1:1.0" / "ttyUSB0" / "tty" / "ttyUSB0").mkdir(parents=True)
     (root / "1-2:1.0").mkdir()
     (root / "usb1").mkdir()
     return root
@@ -78,7 +79,7 @@ def test_attached_devices_are_named_by_the_catalogue(tmp_path: Path) -> None:
     assert found["1-2"].address == "serial:/dev/ttyACM3"
     assert found["1-2"].known is not None
     assert found["1-2"].known.kind == "pinpad"
-    assert (found["2-1"].known, found["2-1"].address) == (None, "")
+    assert (found["2-1"].known, found["2-1"].ports) == (None, ("/dev/ttyUSB0",))
 
 
 def test_without_sysfs_nothing_is_attached(tmp_path: Path) -> None:

@@ -526,5 +526,12 @@ def test_the_card_is_asked_what_became_of_a_transaction(reference: str, last_onl
     assert reader.last_outcome(reference).known == known
 
 
+def test_without_a_card_its_memory_is_unknown() -> None:
+    port = ScriptedPort(*GREETING, NO_CARD, turn(command(0x65, 4), answer(0x81, 4, status=2)))
+    reader = reader_on(port)
+    reader.open(deadline_in(5))
+    assert reader.last_outcome("0042").known == "unknown"
+
+
 def test_a_reference_that_is_no_counter_is_unknown() -> None:
     assert emv_reader(EmvCard()).last_outcome("receipt 7").known == "unknown"
