@@ -1,0 +1,103 @@
+"""Other people's software on the simulated reader: pcscd with libccid's serial driver, spoken to through PC/SC."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hwsim.bench import Bench
+
+DAEMON = shutil.which("pcscd", path=os.environ.get("PATH", "") + ":/usr/sbin")
+PREFIX = Path(DAEMON).parents[2] if DAEMON else Path("/")
+DRIVER = PREFIX / "usr/lib/pcsc/drivers/serial/libccidtwin.so"
+SOCKET = Path("/run/pcscd/pcscd.comm")
+DEADLINE_S = 20.0
+SHARED, PROTOCOL_T0 = 2, 1
+LONG, WORD = ctypes.c_long, ctypes.c_ulong
+
+pytestmark = [
+    pytest.mark.skipif(DAEMON is None or not DRIVER.exists(), reason="apt-get install pcscd libccid"),
+    pytest.mark.skipif(not os.access("/run", os.W_OK), reason="pcscd keeps its socket in /run: run as root"),
+    pytest.mark.skipif(SOCKET.exists(), reason="another pcscd runs: systemctl stop pcscd.socket pcscd"),
+]
+
+
+class Pcsc:
+    """The few functions of libpcsclite that the test needs."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(str(next(PREFIX.glob("usr/lib/*/libpcsclite.so.1"))))
+        for name in ("SCardEstablishContext", "SCardListReaders", "SCardConnect", "SCardTransmit"):
+            getattr(self._library, name).restype = LONG
+        self._context, self._card = LONG(), LONG()
+        until(lambda: self._call("SCardEstablishContext", WORD(2), None, None, ctypes.byref(self._context)))
+
+    def _call(self, name: str, *arguments: object) -> bool:
+        return bool(getattr(self._library, name)(*arguments) == 0)
+
+    def readers(self) -> list[str]:
+        names, size = ctypes.create_string_buffer(1024), WORD(1024)
+        until(lambda: self._call("SCardListReaders", self._context, None, names, ctypes.byref(size)))
+        return [name.decode() for name in names.raw[: size.value].split(b"\0") if name]
+
+    def connect(self, reader: str) -> None:
+        protocol = WORD()
+        name = reader.encode()
+        to = (ctypes.byref(self._card), ctypes.byref(protocol))
+        until(lambda: self._call("SCardConnect", self._context, name, WORD(SHARED), WORD(PROTOCOL_T0), *to))
+
+    def transmit(self, command: str) -> bytes:
+        data, answer, size = bytes.fromhex(command), ctypes.create_string_buffer(300), WORD(300)
+        request = (WORD * 2)(PROTOCOL_T0, ctypes.sizeof(WORD * 2))
+        to = (None, answer, ctypes.byref(size))
+        assert self._call("SCardTransmit", self._card, ctypes.byref(request), data, WORD(len(data)), *to)
+        return answer.raw[: size.value]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """The daemon needs a moment to start and to see the card."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "pcscd did not get there in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Bench(tmp_path / "b") as bench:
+        bench.reader.insert_card("unionpay-credit")
+        yield bench
+
+
+@pytest.fixture
+def pcsc(bench: Bench, tmp_path: Path) -> Iterator[Pcsc]:
+    SOCKET.parent.mkdir(exist_ok=True)
+    configuration = tmp_path / "reader.conf"
+    configuration.write_text(
+        f'FRIENDLYNAME "hwsim reader"\nDEVICENAME {bench.reader.path}:GemPCTwin\nLIBPATH {DRIVER}\nCHANNELID 1\n'
+    )
+    assert DAEMON is not None
+    command = [DAEMON, "--foreground", "--config", str(configuration)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
+        yield Pcsc()
+        daemon.terminate()
+        daemon.wait(DEADLINE_S)
+
+
+def test_libccid_lists_the_reader_and_talks_to_the_card(pcsc: Pcsc, bench: Bench) -> None:
+    readers = pcsc.readers()
+    assert readers == ["hwsim reader 00 00"]
+    pcsc.connect(readers[0])
+    answer = pcsc.transmit("00A404000E315041592E5359532E4444463031")
+    assert answer[0] == 0x61
+    assert b"1PAY.SYS.DDF01" in pcsc.transmit(f"00C00000{answer[1]:02X}")
+    length = pcsc.transmit("00B2010C00")[1]
+    assert bytes.fromhex("4F08A000000333010102") in pcsc.transmit(f"00B2010C{length:02X}")
+    assert bench.reader.state()["powered"] is True
