@@ -99,7 +99,7 @@ def remove(path: Path, channel_inode: int) -> None:
 
 
 def _group_id(group: str) -> int:
-    """The group's number; -1 (os.chown: leave it) where none is wanted."""
+    """The group's number; -1 where none is wanted."""
     if not group:
         return -1
     try:
@@ -141,7 +141,9 @@ def _bind(channel: socket.socket, path: Path) -> None:
 
 def _open_up(path: Path, mode: int, gid: int) -> None:
     try:
-        os.chown(path, -1, gid)
+        # Only where it differs: a sandbox may forbid the call (udev/reversald.service does).
+        if gid not in (-1, path.stat().st_gid):
+            os.chown(path, -1, gid)
         path.chmod(mode)
     except OSError as error:
         hint = "the daemon's user must be a member of agent.socket_group"

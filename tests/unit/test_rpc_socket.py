@@ -40,6 +40,13 @@ def test_the_group_is_the_one_of_that_name(path: Path) -> None:
         assert path.stat().st_gid == group.gr_gid
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to any group")
+def test_another_group_than_our_own_is_given(path: Path) -> None:
+    group = next(group for group in grp.getgrall() if group.gr_gid != os.getgid())
+    with listen(path, 0o660, group.gr_name, 1):
+        assert (path.stat().st_gid, mode_of(path)) == (group.gr_gid, 0o660)
+
+
 def test_an_unknown_group_is_an_error_and_leaves_nothing(path: Path) -> None:
     with pytest.raises(SocketError, match="no group 'nosuchgroup'"):
         listen(path, 0o660, "nosuchgroup", 1)
