@@ -8,6 +8,7 @@ what became of it: it decides nothing about money itself.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -25,7 +26,17 @@ BEFORE_SALE_WAIT_S = 10.0
 REFERENCE_LENGTH_MAX = 64
 AMOUNT_MAX = 10**12 - 1  # DE 4 is n 12.
 
-CARD_FACTS = ("pan", "expiry", "track2", "pos_entry_mode", "card_sequence", "pin_block", "chip_data", "operator")
+# What a sale may say of the card: shape and words. Lengths: ISO 8583 elements 2, 14, 35, 22, 23, 52, 55.
+CARD_SHAPES = {
+    "pan": (r"[0-9]{12,19}", "12 to 19 digits"),
+    "expiry": (r"[0-9]{2}(0[1-9]|1[0-2])", "a year and a month, YYMM"),
+    "track2": (r"[0-9]{12,19}=[0-9]{4,20}", "track 2 without sentinels, '=' as separator"),
+    "pos_entry_mode": (r"[0-9]{3}", "3 digits"),
+    "card_sequence": (r"[0-9]{3}", "3 digits"),
+    "pin_block": (r"[0-9A-Fa-f]{16}", "16 hexadecimal digits"),
+    "chip_data": (r"([0-9A-Fa-f]{2}){1,255}", "1 to 255 bytes in hexadecimal"),
+    "operator": (r"[0-9A-Za-z]{1,3}", "1 to 3 letters or digits"),
+}
 
 
 class Checkout(Protocol):
@@ -285,7 +296,11 @@ class Api:
             raise RefusedError("A-PARAMETER", text, "give the application's own number of the sale")
         if not 0 <= given["amount_minor"] <= AMOUNT_MAX:
             raise RefusedError("A-PARAMETER", f"amount_minor must be 0 to {AMOUNT_MAX}", "e.g. 1250 for 12.50")
-        facts = {name: given[name] for name in CARD_FACTS if given[name]}
+        facts = {name: given[name] for name in CARD_SHAPES if given[name]}
+        for name, value in facts.items():
+            shape, words = CARD_SHAPES[name]
+            if not re.fullmatch(shape, value):
+                raise RefusedError("A-PARAMETER", f"{name} is not {words}", "its value is not repeated here")
         original = {str(name): str(value) for name, value in given["original"].items()}
         confirm = "by-application" if driver == "checkout" else self._confirm
         return Order(given["reference"], given["kind"], given["amount_minor"], facts, original, driver, confirm)
@@ -369,6 +384,6 @@ ORDER_SCHEMA: dict[str, tuple[Any, ...]] = {
     "lane": (str, ""),
     "kind": (str, "sale"),
     "amount_minor": (int,),
-    **dict.fromkeys(CARD_FACTS, (str, "")),
+    **dict.fromkeys(CARD_SHAPES, (str, "")),
     "original": (dict, {}),
 }

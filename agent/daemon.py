@@ -238,10 +238,9 @@ class Daemon(Listener):
 
     def _probe(self) -> None:
         """Look for hosts that are known down on lanes where something waits for them."""
-        waiting = {txn.lane for txn in self.loop.pending() if txn.state in OWED and not txn.held}
-        for name, link in self.links.by_lane.items():
-            if name in waiting and not link.busy and link.link_state().state == "down":
-                link.probe()
+        for lane in {txn.lane for txn in self.loop.pending() if txn.state in OWED and not txn.held}:
+            if lane in self.links.by_lane:
+                self.links.by_lane[lane].probe()
 
     def _status_soon(self) -> None:
         if self._status_timer is None:

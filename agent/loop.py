@@ -354,6 +354,7 @@ class Loop:
         lane.reserved = wanted
         if not wanted:
             self._wake_lane(lane)
+        self._listener.timers()
 
     def next_wake(self) -> float | None:
         """The monotonic second of the next due timer; None: only an event can change anything."""

@@ -122,8 +122,8 @@ class AgentProcess:
             line = _line(channel)
         answer = json.loads(line) if line else {"error": {"message": "the daemon hung up"}}
         if "error" in answer:
-            error = answer["error"]
-            raise DemoError(f"{method}: {error['message']}", str(error.get("data", {}).get("hint", "")))
+            error, data = answer["error"], answer["error"].get("data", {})
+            raise DemoError(f"{method}: {data.get('code', '')} {error['message']}", str(data.get("hint", "")))
         return answer["result"]
 
     def send_only(self, method: str, params: dict[str, Any]) -> None:

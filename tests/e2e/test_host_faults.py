@@ -56,10 +56,13 @@ HARMLESS = ("byte-by-byte", "duplicate-reply", "two-in-one", "close-after-reply"
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HostServer, AgentBench]]:
     """One host and one daemon for all faults: they must stand them one after the other."""
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as host:
-        with AgentBench(tmp_path_factory.mktemp("agent"), [host.address]) as bench:
-            bench.agent.start()
-            yield host, bench
+    directory = tmp_path_factory.mktemp("agent")
+    with (
+        HostServer(settings=HostSettings(mac_on_all_replies=True)) as host,
+        AgentBench(directory, [host.address]) as bench,
+    ):
+        bench.agent.start()
+        yield host, bench
 
 
 def until_reversed(bench: AgentBench, reference: str) -> None:
