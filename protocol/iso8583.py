@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
@@ -205,12 +206,8 @@ def _number(key: str) -> int:
 
 def _offset(encoded: Mapping[str, Mapping[str, bytes]], wanted: str) -> int:
     """Gives the offset at which an element (with its length indicator) starts."""
-    offset = 0
-    for key, raw in encoded.items():
-        if key == wanted:
-            break
-        offset += len(raw["len"]) + len(raw["data"])
-    return offset
+    before = takewhile(lambda item: item[0] != wanted, encoded.items())
+    return sum(len(raw["len"]) + len(raw["data"]) for _, raw in before)
 
 
 def _plan(packing: Packing) -> _Plan:

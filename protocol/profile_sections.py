@@ -51,11 +51,6 @@ _REVERSAL_FACTS = frozenset(
 )
 
 
-def read_bitmap_form(message: Table) -> str:
-    """Gives the form of the bitmap, "binary" or "hex"."""
-    return message.text("bitmap", None, ("binary", "hex"))
-
-
 def read_envelope(table: Table) -> EnvelopeRules:
     """Reads [envelope]."""
     rules = EnvelopeRules(

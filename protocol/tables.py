@@ -60,10 +60,6 @@ class Table:
         path = (*self._path, key) if key else self._path
         return ProfileError(reason, where=self._source.place(path))
 
-    def has(self, key: str) -> bool:
-        """Tells whether the key is there."""
-        return key in self._data
-
     def names(self) -> list[str]:
         """Gives the names of all keys, in the order of the file."""
         return list(self._data)

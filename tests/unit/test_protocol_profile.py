@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol import profile
 from protocol.errors import ProfileError
 from protocol.profile import check_profile, load_profile, profile_names
 from protocol.rules import Verdict
@@ -114,13 +115,21 @@ def test_a_check_gives_the_first_error_of_each_section(write: Write) -> None:
     assert found == ["envelope.length_max", "mac.field", "retry.base_s", "colour"]
 
 
-def test_a_section_that_needs_a_sign_on_message_says_so(tmp_path: Path) -> None:
+def test_a_profile_that_wants_a_sign_on_must_say_how(tmp_path: Path) -> None:
+    text = (Path(profile.__file__).with_name("profiles") / "iso87-ascii.toml").read_text("utf-8")
+    text = text.replace("sign_on_required = false", "sign_on_required = true")
     path = tmp_path / "bank.toml"
-    path.write_text('extends = "iso87-ascii"\n[session]\nsign_on_required = true\n[session.messages]\n', "utf-8")
+    path.write_text(text, "utf-8")
     assert load_profile(str(path)).session.sign_on_required
-    lonely = tmp_path / "lonely.toml"
-    lonely.write_text("title = 'x'\n[message]\n", "utf-8")
-    errors = check_profile(str(lonely))
+    path.write_text(text.replace("messages.sign-on", "messages.logon"), "utf-8")
+    with pytest.raises(ProfileError, match=r"needs \[session.messages.sign-on\]"):
+        load_profile(str(path))
+
+
+def test_a_profile_that_ends_early_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "lonely.toml"
+    path.write_text("title = 'x'\n[message]\n", "utf-8")
+    errors = check_profile(str(path))
     assert len(errors) == 1
     assert "missing key" in errors[0].text
 

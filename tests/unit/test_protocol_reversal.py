@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 
 from protocol.errors import MessageError
-from protocol.iso8583 import Message
+from protocol.iso8583 import Codec, Message
 from protocol.reversal import FrozenReversal, Learnt, Slot, freeze, kind_of, reason_code, render
 from protocol.templates import parse_template
 from protocol.tlv import pick_tags, read_tags
 from tests.unit.protocol_samples import CHIP, PAN, PIN_BLOCK, PROFILES, TRACK2, request_of, reversible, shipped
+
+
+class _Forgetful(Codec):
+    """A codec that loses the amount when it reads."""
+
+    def unpack(self, body: bytes) -> Message:
+        return super().unpack(body).with_fields({4: None})
+
 
 NOTHING = Learnt()
 Frozen = tuple[FrozenReversal, Message]
@@ -249,6 +257,9 @@ def test_a_reversal_that_would_not_read_back_is_never_frozen() -> None:
     rules = replace(profile.reversal, types={"0200": "0499"})
     with pytest.raises(MessageError):
         freeze(request, replace(profile, reversal=rules), "timeout")
+    forgetful = _Forgetful(profile.codec.packings.values())
+    with pytest.raises(MessageError, match="unpack to itself"):
+        freeze(request, replace(profile, codec=forgetful), "timeout")
     with pytest.raises(MessageError, match="reverses no message"):
         freeze(request, replace(profile, reversal=replace(profile.reversal, types={})), "timeout")
 
