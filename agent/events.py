@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from agent.outcomes import MacVerdict
 from protocol.matching import Match
 from protocol.reversal import Learnt
-
-from agent.outcomes import MacVerdict
 
 
 @dataclass(frozen=True, slots=True)
