@@ -41,6 +41,7 @@ class CcidLink(ABC):
     """Sends commands, tells what the reader said by itself."""
 
     features: int = GEMPC_TWIN_FEATURES
+    answer_timeout_s: float = ANSWER_TIMEOUT_S
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
@@ -67,18 +68,18 @@ class CcidLink(ABC):
     def _once(self, command: ccid.Command, deadline_s: float) -> ccid.Response | None:
         raw = ccid.build_command(command)
         self._send(raw, deadline_s)
-        patience = min(deadline_s, time.monotonic() + ANSWER_TIMEOUT_S)
+        patience = min(deadline_s, time.monotonic() + self.answer_timeout_s)
         while True:
             event = self._event(raw, patience, deadline_s)
             if event is None:
                 return None
             if event == "longer":
-                patience = min(deadline_s, time.monotonic() + ANSWER_TIMEOUT_S)
+                patience = min(deadline_s, time.monotonic() + self.answer_timeout_s)
             elif isinstance(event, ccid.Response) and self._fits(command, event):
                 if event.outcome != ccid.COMMAND_TIME_EXTENSION:
                     return event
                 self.counters["time_extensions"] += 1
-                patience = min(deadline_s, time.monotonic() + ANSWER_TIMEOUT_S * max(1, event.error))
+                patience = min(deadline_s, time.monotonic() + self.answer_timeout_s * max(1, event.error))
 
     def _fits(self, command: ccid.Command, response: ccid.Response) -> bool:
         if response.seq == command.seq and response.slot == command.slot:

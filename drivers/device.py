@@ -162,15 +162,12 @@ class _Job:
     deadline_s: float
     future: Future[Any] = field(default_factory=Future)
     timer: threading.Timer | None = None
-    settled: threading.Lock = field(default_factory=threading.Lock)
 
     def settle(self, result: Any = None, error: BaseException | None = None) -> None:
         """First come, first served: the timer and the thread may both arrive."""
         if self.timer is not None:
             self.timer.cancel()
-        if not self.settled.acquire(blocking=False):
-            return
-        with contextlib.suppress(InvalidStateError):  # the caller cancelled it: nobody waits for the result
+        with contextlib.suppress(InvalidStateError):  # settled already, or cancelled by the caller
             if error is None:
                 self.future.set_result(result)
             else:

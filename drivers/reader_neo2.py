@@ -23,7 +23,7 @@ from protocol.errors import FrameError
 from protocol.framing import Spoilt
 from protocol.neo2 import NeoCommand, NeoResponse
 
-INTER_BYTE_S = 0.2  # p. 110
+INTER_BYTE_S = INTER_FRAME_S = 0.2  # p. 110
 ANSWER_TIMEOUT_S = 2.0  # p. 110 allows 200 ms between frames, 5 s for key and clock commands (not used here)
 ACTIVATION_GRACE_S = 2.0  # the reader's own time-out must end first
 TRIES = 2
@@ -147,6 +147,7 @@ class NeoReader(PortDevice[BytePort]):
         while (event := self.stream.next(deadline_s)) is not None:
             if isinstance(event, Spoilt):
                 damaged += 1
+                deadline_s = min(deadline_s, deadline_in(INTER_FRAME_S))  # it will not be sent again
             elif event.command == command.command and event.status != neo2.STATUS_EVENT:
                 return event
             else:

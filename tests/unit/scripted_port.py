@@ -50,7 +50,7 @@ class ScriptedPort:
         if self.closed or (self._gone_after and not self._dialogue and not self._answers):
             raise PortGone("scripted: pulled")
         if not self._answers:
-            threading.Event().wait(min(remaining(deadline_s), 0.005))
+            threading.Event().wait(remaining(deadline_s))
             return b""
         data = bytes(self._answers[: min(size, self._piece)])
         del self._answers[: len(data)]

@@ -212,8 +212,16 @@ def test_a_nak_of_the_reader_repeats_the_command_three_times_at_most() -> None:
 
 def test_a_silent_reader_never_gets_a_card_command_twice() -> None:
     reader, port = powered(turn(command(0x6F, 7, h("00 B2 01 0C 00"))))
+    reader.link.answer_timeout_s = 0.05
     with pytest.raises(DeviceTimeout):
-        transmit(reader, READ, 0.3)
+        transmit(reader, READ, 1)
+    assert port.finished
+
+
+def test_a_harmless_command_is_sent_again_after_silence() -> None:
+    reader, port = opened(turn(command(0x65, 4)), turn(command(0x65, 4), answer(0x81, 4, status=1)))
+    reader.link.answer_timeout_s = 0.05
+    assert reader.slot_status(deadline_in(2)) is True
     assert port.finished
 
 
@@ -337,6 +345,23 @@ def test_t1_gives_up_after_three_damaged_blocks() -> None:
     broken = t1_reader(AlwaysBroken(DIALOGUE))
     with pytest.raises(DeviceGarbled):
         transmit(broken, READ)
+
+
+class AsksAgain(T1Card):
+    """The card has lost the first block of a chain, once."""
+
+    asked = False
+
+    def block(self, raw: bytes) -> bytes:
+        if raw[1] & 0xA0 == 0x20 and not self.asked:
+            self.asked = True
+            return self._framed(0x80 | ((raw[1] >> 6) & 1) << 4)
+        return super().block(raw)
+
+
+def test_t1_repeats_a_block_of_a_chain_that_the_card_asks_for_again() -> None:
+    reader = t1_reader(AsksAgain(DIALOGUE))
+    assert transmit(reader, LONG) == ("6F048402A000", 0x9000)
 
 
 class AlwaysBroken(T1Card):
@@ -506,6 +531,15 @@ def test_records_that_make_no_sense_are_typed_errors(record: str, monkeypatch: p
     monkeypatch.setitem(AFL_RECORDS, "00B2010C", record)
     with pytest.raises(CardUnreadable):
         emv_reader(EmvCard()).read_card(TERMINAL)
+
+
+def test_a_card_whose_number_and_track_2_differ_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = _tlv("70", _tlv("57", TRACK2) + _tlv("5A", "6200000000000005"))
+    monkeypatch.setitem(AFL_RECORDS, "00B2010C", other + "9000")
+    with pytest.raises(CardUnreadable) as caught:
+        emv_reader(EmvCard()).read_card(TERMINAL)
+    assert "contradict" in str(caught.value)
+    assert "6200" not in str(caught.value)
 
 
 @pytest.mark.parametrize("chip_data", ["zz", "91FF", "7186", "72"])
