@@ -13,6 +13,7 @@ Devices are touched under the loop's lock only, so every method here may be call
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -138,14 +139,17 @@ class Bench:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.loop = WireLoop()
-        reader = UsbReader(seed) if wire == "usb" else SerialReader(seed)
-        pinpad, printer = PinPad(seed + 1), Printer(seed + 2)
         self._usb: list[UsbWire] = []
-        self.reader = BenchReader(reader, self.loop, self.directory, self._wired(reader, wire))
-        pinpad_wire: WireKind = "pty" if wire == "usb" else wire
-        self.pinpad = BenchPinPad(pinpad, self.loop, self.directory, self._wired(pinpad, pinpad_wire))
-        self.printer = BenchPrinter(printer, self.loop, self.directory, self._wired(printer, wire))
-        self.pinpad.load_key(0, "master")
+        with ExitStack() as on_failure:
+            on_failure.callback(self.loop.stop)
+            reader = UsbReader(seed) if wire == "usb" else SerialReader(seed)
+            pinpad, printer = PinPad(seed + 1), Printer(seed + 2)
+            self.reader = BenchReader(reader, self.loop, self.directory, self._wired(reader, wire))
+            pinpad_wire: WireKind = "pty" if wire == "usb" else wire
+            self.pinpad = BenchPinPad(pinpad, self.loop, self.directory, self._wired(pinpad, pinpad_wire))
+            self.printer = BenchPrinter(printer, self.loop, self.directory, self._wired(printer, wire))
+            self.pinpad.load_key(0, "master")
+            on_failure.pop_all()
 
     def _wired(self, device: SimDevice, wire: WireKind) -> AnyWire:
         if wire == "pty":

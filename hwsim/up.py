@@ -38,6 +38,8 @@ def up(options: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: ended.set())
     with ExitStack() as stack:
         bench = stack.enter_context(new_bench(directory, options))
+        if options.card:
+            bench.reader.insert_card(options.card)
         addresses: dict[str, dict[str, str]] = bench.addresses()
         if options.host:
             addresses["host"] = start_host(stack, directory, options.host)
@@ -64,12 +66,9 @@ def refuse_second(directory: Path) -> None:
 def new_bench(directory: Path, options: argparse.Namespace) -> Bench:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        bench = Bench(directory, seed=options.seed, wire=options.wire)
+        return Bench(directory, seed=options.seed, wire=options.wire)
     except OSError as error:
         raise BenchError(f"the bench cannot use {directory}: {error.strerror}", "choose another --directory") from None
-    if options.card:
-        bench.reader.insert_card(options.card)
-    return bench
 
 
 def export(bench: Bench, port: int) -> dict[str, str]:

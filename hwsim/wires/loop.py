@@ -11,6 +11,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Protocol, TypeVar
 
 Result = TypeVar("Result")
@@ -56,9 +57,11 @@ class WireLoop:
         self.stop()
 
     def add(self, wire: Wire) -> None:
-        """Opens a wire and keeps it going."""
-        with self.lock:
+        """Opens a wire and keeps it going; a wire that cannot be opened is closed again."""
+        with self.lock, ExitStack() as on_failure:
+            on_failure.callback(wire.close)
             wire.start(self)
+            on_failure.pop_all()
             self._wires.append(wire)
         self.wake()
 

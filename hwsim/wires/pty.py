@@ -70,7 +70,8 @@ class PtyWire:
             os.close(self._spare[0])
             os.close(self._spare[1])
             self._spare = None
-        self.link.unlink(missing_ok=True)
+        if self.link.is_symlink():
+            self.link.unlink()
 
     # Plugging
 
@@ -144,4 +145,8 @@ def point(link: Path, target: str) -> None:
     temporary = link.with_name(f".{link.name}.new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
-    temporary.replace(link)
+    try:
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink()
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,3 +152,13 @@ def test_python_escpos_sees_an_open_cover_as_offline(bench: Bench) -> None:
     bench.printer.fault("cover-open")
     assert not printer.is_online()
     printer.close()
+
+
+def test_a_bench_that_cannot_start_leaves_no_thread_behind(tmp_path: Path) -> None:
+    before, descriptors = threading.active_count(), set(os.listdir("/proc/self/fd"))
+    (tmp_path / "pinpad").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        Bench(tmp_path)
+    assert threading.active_count() == before
+    assert set(os.listdir("/proc/self/fd")) == descriptors
+    assert os.listdir(tmp_path) == ["pinpad"]

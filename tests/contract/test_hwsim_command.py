@@ -106,6 +106,14 @@ def test_a_second_bench_in_the_same_directory_is_refused(running: Running) -> No
     assert "already running" in answer.stderr
 
 
+def test_a_bench_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    for wrong in (("--card", "gold"), ("--host", "nonsense")):
+        answer = hwsim("up", "--directory", str(tmp_path), *wrong)
+        assert answer.returncode == 69
+        assert "Traceback" not in answer.stderr
+        assert os.listdir(tmp_path) == []
+
+
 def test_a_wrong_command_line_is_a_usage_error() -> None:
     answer = hwsim("fly")
     assert answer.returncode == 64

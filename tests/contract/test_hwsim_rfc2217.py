@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +80,21 @@ def test_unplugged_there_is_no_connection_and_replugged_there_is(bench: Bench) -
 def test_the_address_names_speed_and_format(bench: Bench) -> None:
     assert bench.pinpad.port.endswith("?baud=19200&format=7E1")
     assert bench.reader.port.startswith("rfc2217://127.0.0.1:")
+
+
+def test_a_client_that_talks_nonsense_is_dropped_and_the_next_one_served(bench: Bench) -> None:
+    address = bench.printer.port.removeprefix("rfc2217://").partition("?")[0].split(":")
+    for nonsense in (
+        b"\xff\xf0" * 3,
+        b"\xff\xfa\x2c\x03\xff\xf0",
+        b"\xff\xfa\x2c\x01\xff\xf0",
+        random.Random(1).randbytes(4000),
+    ):
+        with socket.create_connection((address[0], int(address[1])), timeout=5) as client:
+            client.sendall(nonsense)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(4096):
+                continue
+    with opened(bench.printer.port, baudrate=38400) as port:
+        port.write(b"\x10\x04\x01")
+        assert port.read(1) == b"\x12"
