@@ -95,6 +95,14 @@ def test_a_copy_is_printed_again_and_says_so() -> None:
     assert "重印 DUPLICATE".encode("gb18030") in bytes(paper.printed)
 
 
+def test_a_copy_needs_its_own_proof() -> None:
+    paper = Paper()
+    printer = printer_on(paper)
+    printer.print_slip(SLIP, "R1", 2)
+    paper.proof = False
+    assert printer.print_slip(SLIP, "R1", 0.3, copy=True).outcome == "unknown"
+
+
 def test_without_paper_nothing_leaves_and_the_slip_is_certainly_not_printed() -> None:
     paper = Paper()
     paper.out = True
