@@ -19,9 +19,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from agent.events import Complete, Event, Reverse
+from agent.letterhead import Letterhead
 from agent.loop import Loop, Order, RefusedError
 from agent.records import State, Transaction
-from agent.slips import Letterhead, slip
 from protocol.errors import AgentError
 
 # One step with card or pad (read, cryptogram): drivers end it earlier by themselves. Assumed.
@@ -170,6 +170,8 @@ class Checkout:
         """Print the receipt: on the printer's word the sale is completed."""
         if not self._rules.printer:
             return self._tell(txn, Complete("checkout"))
+        from agent.slips import slip  # construct costs 30 ms and 10 MB: loaded with the first slip
+
         paper = slip("receipt", txn, self._rules.letterhead)
         try:
             printed = await asyncio.wrap_future(

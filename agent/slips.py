@@ -7,22 +7,10 @@ acknowledged the reversal), "parked" (merchant: a person must act), "settled" (c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from agent.currency import money
+from agent.letterhead import Letterhead
 from agent.records import Transaction
 from protocol.escpos import CutPaper, Feed, Item, Line, Pair, Rule, Slip
-
-
-@dataclass(frozen=True, slots=True)
-class Letterhead:
-    """What stands on every slip of this shop."""
-
-    merchant_name: str = ""
-    header: Sequence[str] = ()
-    footer: Sequence[str] = ()
-
 
 # name: (title zh, title en, sentence zh, sentence en)
 WORDS: dict[str, tuple[str, str, str, str]] = {

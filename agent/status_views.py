@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from agent import VERSION
 from agent import config as settings
 from agent.diagnosis import DeviceFacts
 from agent.journal_contract import Store
@@ -43,14 +43,20 @@ class Views:
         started = clock.now()
         self._agent = {
             **writer(),
-            "version": _version(),
+            "version": VERSION,
             "started_utc": started.at_utc,
             "started_mono": started.mono,
         }
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """The views that the API asks for, by name."""
-        return {"status": self.status, "list": self.listing, "show": self.show, "why": self.why, "devices": self.devices}
+        return {
+            "status": self.status,
+            "list": self.listing,
+            "show": self.show,
+            "why": self.why,
+            "devices": self.devices,
+        }
 
     def status(self) -> dict[str, Any]:
         """The whole status."""
@@ -123,10 +129,3 @@ class Views:
 def _device_facts(status: Any, now_mono: float) -> DeviceFacts:
     text = status.inhibited_because or status.detail or status.last_error
     return DeviceFacts(status.name, status.kind, status.state, text, now_mono - status.since_s)
-
-
-def _version() -> str:
-    try:
-        return version("pos-reversal-agent")
-    except PackageNotFoundError:
-        return "unknown"
