@@ -288,3 +288,22 @@ def test_an_impossible_key_is_a_clear_error() -> None:
         PinPad().load_key("Z", "master")
     with pytest.raises(BenchError, match="hexadecimal"):
         PinPad().load_key(0, "secret")
+
+
+def test_half_a_packet_is_forgotten_after_a_pause(pad: PinPad) -> None:
+    assert pad.feed(admin("04")[:3], 0.0) == b""
+    # Without the pause these bytes would still belong to the packet that was cut off.
+    assert pad.feed(b"0\x0e\x3a", 1.0) == b""
+    assert pad.feed(admin("040"), 2.0) == ACK + admin("04F")
+
+
+def test_a_display_text_with_a_fixed_prompt_is_confirmed(pad: PinPad) -> None:
+    assert pad.feed(packet("Z2\x1d001"), 0.0) == ACK + packet("Z20")
+    assert pad.feed(ACK, 0.1) == EOT
+
+
+def test_rotating_texts_are_shown_and_reset_clears_them(pad: PinPad) -> None:
+    pad.feed(packet("Z3\x1aONE\x1cTWO"), 0.0)
+    assert pad.display == ["ONE", "TWO"]
+    pad.feed(packet("Z1"), 0.1)
+    assert pad.display == ["WELCOME"]

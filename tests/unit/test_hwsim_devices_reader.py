@@ -313,3 +313,47 @@ def test_an_unknown_fault_is_a_clear_error() -> None:
 def test_a_card_answers_any_command_with_a_status_word(command: bytes) -> None:
     card = EmvCard(load_card("unionpay-credit"))
     assert len(card.transmit(command)) >= 2
+
+
+@pytest.mark.parametrize("length", range(1, len(GET_STATUS)))
+def test_half_a_command_is_forgotten_after_a_pause(length: int) -> None:
+    reader = SerialReader()
+    assert reader.feed(GET_STATUS[:length], 0.0) == b""
+    assert reader.feed(GET_STATUS, 1.0) == SerialReader().feed(GET_STATUS, 0.0)
+
+
+def test_a_long_half_frame_does_not_swallow_the_next_command() -> None:
+    reader = SerialReader()
+    reader.feed(bytes.fromhex("03066F00010000000200000000A40400"), 0.0)
+    assert reader.feed(GET_STATUS, 1.0) == SerialReader().feed(GET_STATUS, 0.0)
+
+
+def test_a_card_does_not_complete_what_the_host_declined(reader: SerialReader) -> None:
+    select_application(reader)
+    generate(reader, 0x80, first_data())
+    assert bytes.fromhex("9F270100") in generate(reader, 0x40, b"05" + first_data())
+
+
+def test_external_authentication_is_taken_between_the_two_decisions_only(reader: SerialReader) -> None:
+    select_application(reader)
+    assert transmit(reader, "008200000A" + "00" * 10) == b"\x69\x85"
+    generate(reader, 0x80, first_data())
+    assert transmit(reader, "008200000A" + "00" * 10) == b"\x90\x00"
+
+
+def test_a_reader_error_is_told_once(reader: SerialReader) -> None:
+    reader.apply_fault("hardware-error")
+    assert [answer_of(reader, ccid(0x65))[8] for _ in range(2)] == [0xFB, 0x00]
+
+
+def test_time_can_be_asked_for_by_whole_messages() -> None:
+    reader = SerialReader()
+    reader.apply_fault("framed-time-request")
+    reader.insert_card("unionpay-slow")
+    reader.tick(0.0)
+    answer_of(reader, ccid(0x62))
+    select_application(reader)
+    data = first_data()
+    command = ccid(0x6F, bytes.fromhex(f"80AE8000{len(data):02X}{data.hex()}"), sequence=9)
+    waiting = reader.feed(command, 5.0)[len(command) :]
+    assert (waiting[8], waiting[9]) == (9, 0x80)
