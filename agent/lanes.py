@@ -96,8 +96,8 @@ def _tls(tls: settings.Tls | None, host: str) -> TlsClient | None:
     if tls is None:
         return None
     given = TlsSettings(
-        ca_file=str(tls.ca_file) if tls.ca_file else ("" if tls.pin_sha256 else "system"),
-        pins=(tls.pin_sha256,) if tls.pin_sha256 else (),
+        ca_file=str(tls.ca_file) if tls.ca_file else ("system" if tls.system_ca else ""),
+        pins=tls.pin_sha256,
         client_certificate=str(tls.client_certificate or ""),
         client_key=str(tls.client_key or ""),
         server_name=tls.server_name,

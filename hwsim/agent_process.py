@@ -122,7 +122,8 @@ class AgentProcess:
             line = _line(channel)
         answer = json.loads(line) if line else {"error": {"message": "the daemon hung up"}}
         if "error" in answer:
-            error, data = answer["error"], answer["error"].get("data", {})
+            error: dict[str, Any] = answer["error"]
+            data: dict[str, Any] = error.get("data", {})
             raise DemoError(f"{method}: {data.get('code', '')} {error['message']}", str(data.get("hint", "")))
         return answer["result"]
 

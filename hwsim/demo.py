@@ -119,7 +119,8 @@ class Demo:
 
     def sale(self, lane: str, reference: str, amount_minor: int, **more: Any) -> dict[str, Any]:
         """A sale that waits for its outcome."""
-        return self.agent.call("transaction.run", _sale(lane, reference, amount_minor, **more))
+        result: dict[str, Any] = self.agent.call("transaction.run", _sale(lane, reference, amount_minor, **more))
+        return result
 
     def state_of(self, reference: str) -> str:
         """How a sale stands; "" while the daemon is away or has never heard of it."""
