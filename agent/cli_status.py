@@ -34,12 +34,12 @@ def read_status(path: Path) -> dict[str, Any]:
     return document
 
 
-def trouble(document: dict[str, Any], now_mono: float) -> CommandError | None:
+def trouble(document: dict[str, Any], now_mono: float, language: str = "en") -> CommandError | None:
     """What is to be said before a status whose writer does not live as it should."""
     code = _NOTICES.get(life(document, now_mono))
     if code is None:
         return None
-    age = short_span(age_s(document, now_mono), "en")
+    age = short_span(age_s(document, now_mono), language)
     reason = (document.get("stopped") or {}).get("reason") or "as asked"
     return CommandError(code, pid=str(document["agent"]["pid"]), age=age, reason=reason)
 
@@ -47,11 +47,11 @@ def trouble(document: dict[str, Any], now_mono: float) -> CommandError | None:
 def show_status(place: Place, as_json: bool, now_mono: float) -> tuple[str, int]:
     """The text for standard output and the exit status."""
     document = read_status(place.status_file)
-    wrong = trouble(document, now_mono)
+    language = place.language(document["language"])
+    wrong = trouble(document, now_mono, language)
     status = EXIT[document["overall"]["severity"]] if wrong is None else wrong.exit_status
     if as_json:
         reader = {"life": life(document, now_mono), "age_s": round(age_s(document, now_mono), 1), "exit": status}
         return json.dumps({**document, "reader": reader}, ensure_ascii=False) + "\n", status
-    language = place.language(document["language"])
     notice = None if wrong is None else (f"{wrong.code}: {wrong.sentence(language)}", wrong.step(language))
     return render(document, language, notice=notice), status

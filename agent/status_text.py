@@ -219,7 +219,7 @@ class _Page:
         """What to do next, as commands."""
         first = self._document["conditions"][0]
         step = notice[1] if notice else first[f"action_{self._suffix}"]
-        return wrap(f"{self._label('then')}: {step}", self._width)[:2]
+        return _clip(wrap(f"{self._label('then')}: {step}", self._width), 2)
 
     @property
     def _suffix(self) -> str:
@@ -294,8 +294,8 @@ class _Page:
         suffix = self._suffix
         action = f"{self._label('do')} ({self._label(found['who'])}): {found['action_' + suffix]}"
         return [
-            *wrap(f"{found['code']}: {found['cause_' + suffix]}", self._width, "  ")[:2],
-            *wrap(action, self._width, "  ")[:2],
+            *_clip(wrap(f"{found['code']}: {found['cause_' + suffix]}", self._width, "  "), 2),
+            *_clip(wrap(action, self._width, "  "), 2),
         ]
 
     def _finished(self, room: int) -> list[str]:
@@ -307,6 +307,11 @@ class _Page:
             for one in self._document["finished"]
         ]
         return [f"{self._label('last')}:", *lines][:room] if lines else []
+
+
+def _clip(lines: list[str], most: int) -> list[str]:
+    """The first lines; a "~" says that there is more."""
+    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1] + "~"]
 
 
 def _worst_lanes(lanes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -134,9 +134,21 @@ def placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
+class _Known(dict[str, str]):
+    """Values of one language, looked up only when a text names them; rule 3."""
+
+    def __init__(self, values: Values, language: Language) -> None:
+        super().__init__()
+        self._values = values
+        self._language = language
+
+    def __missing__(self, name: str) -> str:
+        value = self._values.get(name, "")
+        return (value.of(self._language) if isinstance(value, Text) else value) or "?"
+
+
 def _filled(text: str, values: Values, language: Language) -> str:
-    known = {name: value.of(language) if isinstance(value, Text) else value for name, value in values.items()}
-    return text.format(**{name: known.get(name) or "?" for name in placeholders(text)})
+    return text.format_map(_Known(values, language)) if "{" in text else text
 
 
 def _read(data: Mapping[str, Any]) -> Catalogue:

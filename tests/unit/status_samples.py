@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,9 +12,11 @@ from agent.events import Now
 from agent.journal_contract import StoreHealth
 from agent.linkstate import LinkCounters, LinkState
 from agent.loop import Gate, Lane
+from agent.policy import Policy
 from agent.records import Evidence, State, Transaction
 from agent.status import Scene
-from tests.dialogue import PAN, STARTED, policy, transaction
+from tests import dialogue
+from tests.dialogue import PAN, STARTED
 
 # Every card number that a test uses; none of them may ever be seen.
 PANS = (PAN, "6212345678900000003", "4111111111111111")
@@ -21,6 +24,22 @@ PANS = (PAN, "6212345678900000003", "4111111111111111")
 MONO = 5000.0
 NOW = Now(MONO, STARTED + timedelta(hours=2))
 STORE = StoreHealth(12, 4.0, 9.5, 1 << 20, 1 << 30, 16 << 20, 40, ())
+
+
+@functools.cache
+def rules() -> Policy:
+    """The UnionPay lane's rules, read once."""
+    return dialogue.policy()
+
+
+@functools.cache
+def _sale() -> Transaction:
+    return dialogue.transaction()
+
+
+def transaction(**changes: Any) -> Transaction:
+    """A sale of 12.50 that has not begun, with changes."""
+    return replace(_sale(), **changes)
 
 
 def owed(**changes: Any) -> Transaction:
@@ -70,13 +89,12 @@ def link(state: str = "up", code: str = "", error: str = "", lane: str = "main",
 
 def around(**changes: Any) -> Surroundings:
     """A lane in order: link up, profile known."""
-    rules = policy()
     given: dict[str, Any] = {
         "now_utc": NOW.utc,
-        "responses": rules.profile.responses,
+        "responses": rules().profile.responses,
         "terminal_id": "10000001",
         "merchant_id": "102110000000001",
-        "park_after_attempts": rules.retry.park_after_attempts,
+        "park_after_attempts": rules().retry.park_after_attempts,
         **changes,
     }
     return Surroundings(**given)
@@ -84,7 +102,7 @@ def around(**changes: Any) -> Surroundings:
 
 def lane(name: str = "main", **changes: Any) -> Lane:
     """A configured lane that refuses sales while anything is owed."""
-    known = Lane(name, policy(), "102110000000001", "000017", "156", gate=Gate(count=0))
+    known = Lane(name, rules(), "102110000000001", "000017", "156", gate=Gate(count=0))
     return replace(known, **changes)
 
 
