@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.cmac import CMAC
 
 from protocol.errors import MacError
 
-try:  # cryptography 43 moved TripleDES; the old place warns from 48 on
+try:  # cryptography 43 moved TripleDES and warns at the old place
     from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 except ImportError:  # pragma: no cover - cryptography 38 to 42
     from cryptography.hazmat.primitives.ciphers.algorithms import TripleDES

@@ -6,6 +6,7 @@ trouble (`corpus/troubles.txt`: profile, message).
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from protocol.iso8583 import Message
@@ -16,6 +17,7 @@ from tests.unit.protocol_samples import PROFILES, request_of, reversible, shippe
 CORPUS = Path(__file__).with_name("corpus")
 
 
+@cache
 def seeds(name: str) -> list[bytes]:
     """Requests, reversals and acknowledgements of a profile, packed."""
     found: list[bytes] = []

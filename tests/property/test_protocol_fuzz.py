@@ -19,20 +19,22 @@ SEED = 20261122  # a failure names its number: the same seed gives the same inpu
 
 
 def _inputs(name: str, count: int, rng: random.Random) -> Iterator[bytes]:
-    """Damaged messages (bytes changed, cut, doubled, joined) and, every fourth, random ones behind a right type."""
+    """Damaged messages (bytes changed, cut, doubled, joined) and random ones behind a right type or start."""
     bodies = seeds(name)
-    size = shipped(name).codec.mti_bytes
+    start = shipped(name).codec.mti_bytes
+    many, values, chance = len(bodies), len(_VALUES), rng.random
     for number in range(count):
-        body = rng.choice(bodies)
-        if number % 4 == 3:
-            yield body[:size] + rng.randbytes(rng.randrange(60))
+        body = bodies[int(chance() * many)]
+        if number % 3:
+            right = start + int(chance() * 20) if number % 3 == 1 else start
+            yield body[:right] + rng.randbytes(int(chance() * 60))
             continue
         damaged = bytearray(body)
-        for _ in range(rng.choice((1, 1, 2, 4))):
-            damaged[rng.randrange(len(damaged))] = rng.choice(_VALUES)
-        if number % 16 == 0:
-            start, end = sorted((rng.randrange(len(body)), rng.randrange(len(body))))
-            damaged[start:end] = rng.choice((b"", body[start:end] * 2, rng.choice(bodies)[start:end]))
+        for _ in range(1 + number // 3 % 4):
+            damaged[int(chance() * len(damaged))] = _VALUES[int(chance() * values)]
+        if number % 24 == 0:
+            first, last = sorted((rng.randrange(len(body)), rng.randrange(len(body))))
+            damaged[first:last] = rng.choice((b"", body[first:last] * 2, rng.choice(bodies)[first:last]))
         yield bytes(damaged)
 
 
@@ -68,7 +70,7 @@ def test_damaged_requests_freeze_or_raise_typed_errors() -> None:
     for name in PROFILES:
         profile, request = request_of(name)
         body = profile.codec.pack(request)
-        for _ in range(3000):
+        for _ in range(1000):
             damaged = bytearray(body)
             damaged[rng.randrange(len(body))] = rng.choice(_VALUES)
             try:
@@ -77,7 +79,7 @@ def test_damaged_requests_freeze_or_raise_typed_errors() -> None:
             except MessageError:
                 continue
             frozen += 1
-    assert frozen > 1000
+    assert frozen > 500
 
 
 @pytest.mark.parametrize("name", PROFILES)
