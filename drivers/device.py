@@ -205,13 +205,19 @@ class DeviceWorker(Generic[D]):
     def submit(self, job: Callable[[D], T], deadline_s: float) -> Future[T]:
         """Run `job(device)` when its turn comes. The future fails with a DeviceError at the deadline at the latest."""
         task = _Job(job, deadline_s)
-        if self._inhibited:
-            task.settle(error=DeviceInhibited(f"{self.name} is out of service: {self._inhibited}"))
-        elif self._stopping:
-            task.settle(error=DeviceGone(f"{self.name} is closed"))
-        else:
-            self._enqueue(task)
+        with self._lock:
+            refusal = self._out_of_service()
+            if refusal is None:
+                self._enqueue(task)
+            else:
+                task.settle(error=refusal)
         return task.future
+
+    def _out_of_service(self) -> AgentError | None:
+        """Why no job is taken now."""
+        if self._inhibited:
+            return DeviceInhibited(f"{self.name} is out of service: {self._inhibited}")
+        return DeviceGone(f"{self.name} is closed") if self._stopping else None
 
     def status(self) -> DeviceStatus:
         """A snapshot."""
@@ -309,7 +315,7 @@ class DeviceWorker(Generic[D]):
                 continue
             self._turn(generation)
         if self._current(generation):
-            self._drain(self._inhibited)
+            self._drain()
 
     def _current(self, generation: int) -> bool:
         return generation == self._generation
@@ -381,13 +387,24 @@ class DeviceWorker(Generic[D]):
         """Take the job, unless it is over, or this thread is."""
         with self._lock:
             if not self._current(generation):
-                self._jobs.put(job)  # there is room: we have just taken it out
+                self._pass_on(job)
                 return False
             if job.future.done() or not job.future.set_running_or_notify_cancel():
                 return False
             self._running = job
             self._set_state("busy")
             return True
+
+    def _pass_on(self, job: _Job) -> None:
+        """This thread is over: the job is for the next one, if there will be one. Call with the lock held."""
+        refusal = self._out_of_service()
+        if refusal is not None:
+            job.settle(error=refusal)
+            return
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            job.settle(error=DeviceBusy(f"{self.name} has {QUEUE_MAX} jobs waiting"))
 
     def _end(self, generation: int, job: _Job | None, result: Any = None, error: BaseException | None = None) -> None:
         with self._lock:
@@ -405,17 +422,15 @@ class DeviceWorker(Generic[D]):
         gone.__cause__ = error
         return gone
 
-    def _drain(self, inhibited: str) -> None:
+    def _drain(self) -> None:
         """No job waits for a device that is closed or out of service."""
-        while True:
+        while (refusal := self._out_of_service()) is not None:
             try:
                 job = self._jobs.get_nowait()
             except queue.Empty:
                 return
-            if job is not None and inhibited:
-                job.settle(error=DeviceInhibited(f"{self.name} is out of service: {inhibited}"))
-            elif job is not None:
-                job.settle(error=DeviceGone(f"{self.name} was closed"))
+            if job is not None:
+                job.settle(error=refusal)
 
     def _set_state(self, state: State) -> None:
         """Call with the lock held. Observers must be quick and must not call back into the worker's jobs."""

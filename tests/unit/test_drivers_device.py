@@ -252,3 +252,16 @@ def test_observers_hear_of_coming_and_going_only(worker: Worker, socket: Socket,
     worker.wake()
     until(lambda: worker.status().state == "gone")
     assert [status.state for status in changes] == ["ready", "gone"]
+
+
+def test_closing_or_inhibiting_at_any_moment_leaves_no_job_unsettled(socket: Socket) -> None:
+    for round_number in range(30):
+        worker = DeviceWorker("toy", lambda: Plugged(socket))
+        worker.start()
+        until(lambda worker=worker: worker.status().state == "ready")  # type: ignore[misc]
+        futures = [worker.submit(lambda device: device.wait(), deadline_in(20)) for _ in range(3)]
+        if round_number % 2:
+            worker.inhibit("now")
+        worker.close()
+        for future in futures:
+            assert isinstance(future.exception(1), DeviceGone | DeviceInhibited | PortGone)
