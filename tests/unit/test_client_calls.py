@@ -31,6 +31,7 @@ class Daemon:
 
     def __init__(self, path: Path, scripts: list[Script]) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.connections = 0
         self._scripts = scripts
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
@@ -42,6 +43,7 @@ class Daemon:
     def _serve(self) -> None:
         while self._scripts:
             connection, _ = self._server.accept()
+            self.connections += 1
             connection.settimeout(DEADLINE_S)
             with connection, connection.makefile("rb") as lines:
                 while self._scripts and (line := lines.readline()):
@@ -73,6 +75,14 @@ def talking(path: Path, *scripts: Script, deadline_s: float = DEADLINE_S) -> Ite
 
 def result(value: Any) -> Script:
     return lambda connection, request: reply(connection, {"id": request["id"], "result": value})
+
+
+def then_hang_up(script: Script) -> Script:
+    def both(connection: socket.socket, request: Any) -> None:
+        script(connection, request)
+        hang_up(connection, request)
+
+    return both
 
 
 def error(code: str, request_id: Any = ..., number: int = -32000) -> Script:
@@ -124,6 +134,7 @@ def test_calls_share_one_connection_and_count_their_ids(path: Path) -> None:
         client.status("a")
         assert client.unconfirmed() == [1]
     assert [request["id"] for request in daemon.requests] == [1, 2]
+    assert daemon.connections == 1
 
 
 def test_an_amount_of_nothing_is_still_an_amount(path: Path) -> None:
@@ -158,12 +169,12 @@ def test_an_internal_error_leaves_the_outcome_open(path: Path, code: str) -> Non
 
 
 def test_a_refused_connection_is_not_used_again(path: Path) -> None:
-    with talking(path, error("A-BUSY", None), result({})) as (daemon, client):
+    with talking(path, then_hang_up(error("A-BUSY", None)), result({})) as (daemon, client):
         with pytest.raises(ApiError) as caught:
             client.status("4711")
         client.status("4711")
     assert caught.value.code == "A-BUSY"
-    assert len(daemon.requests) == 2
+    assert (len(daemon.requests), daemon.connections) == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -261,9 +261,10 @@ def test_half_a_request_is_never_carried_out(tmp_path: Path) -> None:
     assert converse(tmp_path, dialogue).begun == []
 
 
-def test_a_line_longer_than_the_limit_ends_the_connection(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_line_longer_than_the_limit_ends_the_connection(tmp_path: Path, end: bytes) -> None:
     async def dialogue(bench: Bench, client: Client) -> None:
-        client.writer.write(b"x" * (64 * 1024 + 1))
+        client.writer.write(b"x" * (64 * 1024 + 1) + end)
         assert "longer than 65536 bytes" in (await client.answer())["error"]["message"]
         assert await client.ended()
 

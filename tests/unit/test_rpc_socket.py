@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.rpc_socket import SocketError, listen, peer_of, remove
+from agent.rpc_socket import SocketError, _bind, listen, peer_of, remove
 
 
 @pytest.fixture
@@ -30,6 +30,16 @@ def test_the_mode_is_as_asked_whatever_the_umask(path: Path, mode: int, umask: i
         with listen(path, mode, "", 1):
             assert mode_of(path) == mode
         assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+
+
+def test_before_it_has_its_mode_it_is_the_owners_alone(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with socket.socket(socket.AF_UNIX) as channel:
+            _bind(channel, path)
+            assert mode_of(path) == 0o600
     finally:
         os.umask(before)
 
