@@ -1,0 +1,149 @@
+"""A field engineer at a real agent, with only the commands that the output itself suggests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hwsim.host import HostServer
+from hwsim.host.settings import HostSettings
+from tests.agent_bench import CARD, AgentBench
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def host() -> Iterator[HostServer]:
+    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
+        yield server
+
+
+@pytest.fixture
+def bench(tmp_path: Path, host: HostServer) -> Iterator[AgentBench]:
+    with AgentBench(tmp_path, [host.address]) as agent:
+        agent.agent.start()
+        yield agent
+
+
+class Terminal:
+    """Types commands as a person would; keeps everything that was on the screen."""
+
+    def __init__(self, bench: AgentBench, language: str = "en") -> None:
+        self._environment = {**os.environ, "REVERSALD_CONFIG": str(bench.configuration), "LC_ALL": "C.UTF-8"}
+        self._language = language
+        self.screen = ""
+
+    def type(self, command: str) -> tuple[int, str]:
+        """One command line beginning with "reversalctl"; exit status and what it printed."""
+        name, *arguments = shlex.split(command)
+        assert name == "reversalctl"
+        line = [sys.executable, "-m", "agent.cli", "--language", self._language, *arguments]
+        done = subprocess.run(line, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
+        told = done.stdout + done.stderr
+        self.screen += told
+        assert "Traceback" not in told
+        assert CARD["pan"] not in told
+        return done.returncode, told
+
+
+def suggested(told: str, command: str) -> str:
+    """The command of that name that the output suggests, filled in by a person."""
+    found = re.search(rf"reversalctl {command}[^\n;,.|]*", told)
+    assert found, f"no {command} in:\n{told}"
+    return found[0].replace("TEXT", "'adjusted by the bank'").replace("NUMBER", "B-20260102-77").strip()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_from_alarm_to_closed_case_with_what_the_output_suggests(
+    bench: AgentBench, host: HostServer, language: str
+) -> None:
+    host.faults.add("0200", "drop-reply")
+    host.faults.add("reversal", "code", value="57", count=None)
+    bench.sale("R1")
+    bench.until(lambda: bench.state_of("R1") == "parked", "the item is parked")
+    bench.until(lambda: bench.agent.status()["overall"]["code"] == "S-PARKED", "the status file shows it")
+    engineer = Terminal(bench, language)
+
+    code, told = engineer.type("reversalctl status")
+    assert code == 2
+    code, told = engineer.type(suggested(told, "why"))
+    assert code == 0
+    assert "D-HOST-REFUSED" in told
+    assert "57" in told
+    code, told = engineer.type(suggested(told, "settle"))
+    assert code == 0
+    assert "B-20260102-77" in told
+    assert bench.state_of("R1") == "settled"
+    bench.until(lambda: not bench.agent.status()["items"], "the status file shows the end")
+    code, told = engineer.type("reversalctl status")
+    assert code == 0
+    assert "main-1" in told
+
+
+def test_a_retry_shows_its_result(bench: AgentBench, host: HostServer) -> None:
+    host.faults.add("0200", "drop-reply")
+    host.faults.add("reversal", "code", value="57")
+    bench.sale("R1")
+    bench.until(lambda: bench.state_of("R1") == "parked", "the item is parked")
+    code, told = Terminal(bench).type("reversalctl retry main-1")
+    assert (code, bench.state_of("R1")) == (0, "reversed")
+    assert "D-DONE" in told
+
+
+def test_the_story_is_told_from_the_journal(bench: AgentBench, host: HostServer) -> None:
+    host.faults.add("0200", "drop-reply")
+    host.faults.add("reversal", "drop-reply")
+    bench.sale("R1")
+    bench.until(lambda: bench.state_of("R1") == "reversed", "the sale is reversed")
+    code, told = Terminal(bench).type("reversalctl --json why main-1")
+    story = json.loads(told)["timeline"]
+    assert code == 0
+    assert [entry["event"] for entry in story] == ["Begin", "Lost", "Wake", "Lost", "Wake", "Answered"]
+    assert story[-1]["text_en"].startswith("The bank confirmed the reversal: response code 00")
+
+
+def test_a_dead_agent_is_said_to_be_dead_and_its_journal_is_whole(bench: AgentBench, host: HostServer) -> None:
+    host.faults.add("0200", "drop-reply")
+    host.faults.add("reversal", "drop-reply", count=None)
+    bench.sale("R1")
+    bench.until(lambda: bench.agent.status()["pending_count"] == 1, "the status file shows the item")
+    bench.agent.kill()
+    engineer = Terminal(bench)
+    code, told = engineer.type("reversalctl status")
+    assert (code, "C-DEAD" in told, "main-1" in told) == (2, True, True)
+    code, told = engineer.type("reversalctl list")
+    assert (code, "C-FROM-FILE" in told, "main-1" in told) == (69, True, True)
+    code, told = engineer.type("reversalctl why main-1")
+    assert (code, "C-NO-DAEMON" in told) == (69, True)
+    code, told = engineer.type("reversalctl verify")
+    assert (code, told.splitlines()[-1]) == (0, "whole: nothing is missing")
+
+
+def test_a_stopped_agent_says_so(bench: AgentBench) -> None:
+    bench.agent.stop()
+    code, told = Terminal(bench).type("reversalctl status")
+    assert (code, "C-STOPPED" in told) == (2, True)
+
+
+def test_a_running_agents_journal_is_not_touched(bench: AgentBench) -> None:
+    code, told = Terminal(bench).type("reversalctl verify")
+    assert code == 75
+    assert "C-JOURNAL-IN-USE" in told
+    assert bench.agent.call("agent.status", {})["overall"]["code"] == "S-OK"
+
+
+def test_what_can_be_read_is_saved_into_a_new_journal(bench: AgentBench, tmp_path: Path) -> None:
+    bench.sale("R1")
+    bench.agent.kill()
+    target = tmp_path / "saved.db"
+    code, told = Terminal(bench).type(f"reversalctl salvage {target}")
+    assert (code, target.exists()) == (0, True)
+    assert "lost         0 records" in told
