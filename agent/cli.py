@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from agent import VERSION
 from agent.cli_place import CommandError, Place
-from agent.version import VERSION
 from protocol.errors import AgentError
 
 if TYPE_CHECKING:

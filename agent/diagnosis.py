@@ -112,8 +112,8 @@ class DeviceFacts:
     kind: str
     state: DeviceState
     text: str = ""
-    error_code: str = ""
     for_s: float | None = None
+    error_code: str = ""
 
     @property
     def usable(self) -> bool:

@@ -141,7 +141,7 @@ def scene(**changes: Any) -> Scene:
         "language": "en",
         "stale_after_s": 15.0,
         "links": {"main": link()},
-        "devices": [DeviceFacts("printer", "printer", "ready", "paper in", "", 60.0)],
+        "devices": [DeviceFacts("printer", "printer", "ready", "paper in", 60.0)],
         "store": STORE,
         "mac_devices": {},
         "finished": (),

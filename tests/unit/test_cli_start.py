@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from agent import VERSION
 from agent import config as settings
 from agent.cli import main
 from agent.cli_place import CommandError, Place
 from agent.status import StatusWriter, snapshot
-from agent.version import VERSION
 from tests.unit.status_samples import StillLoop, parked, scene
 
 # Each costs 10 ms or more at a start, on a board five times as much.

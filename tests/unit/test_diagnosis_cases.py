@@ -14,7 +14,7 @@ from protocol.masking import scrub
 from tests.unit.status_samples import NOW, PANS, around, begun_before, evidence, owed, parked, transaction, utc
 
 TIMEOUT = "E-LINK-TIMEOUT: 192.0.2.1:5000 did not answer in 30 s (the host is connected but silent: ask the acquirer)"
-PAD_GONE = DeviceFacts("pad", "pinpad", "gone", "unplugged", "E-DEVICE-GONE", 5.0)
+PAD_GONE = DeviceFacts("pad", "pinpad", "gone", "unplugged", 5.0, "E-DEVICE-GONE")
 OLD = begun_before(9000)
 
 CASES: list[tuple[str, Transaction, dict[str, Any], str, str]] = [

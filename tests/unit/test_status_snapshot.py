@@ -57,7 +57,7 @@ def many_states() -> dict[str, Any]:
         loop,
         scene(
             links={"main": link("down", "E-LINK-DNS", LEAK, certificate_not_after=certificate), "second": link()},
-            devices=[DeviceFacts("pad", "pinpad", "gone", f"unplugged {PANS[0]}", "E-DEVICE-GONE", 5.0)],
+            devices=[DeviceFacts("pad", "pinpad", "gone", f"unplugged {PANS[0]}", 5.0, "E-DEVICE-GONE")],
             store=replace(STORE, warnings=("W-STORE-SLOW: a write took 900 ms",)),
             finished=finished,
         ),
@@ -160,7 +160,7 @@ def test_a_lane_that_was_taken_out_of_the_configuration_is_critical() -> None:
         ({"links": {"main": link(certificate_not_after=utc(2026, 1, 1))}}, "S-CERTIFICATE-ENDS", "critical"),
         ({"devices": [DeviceFacts("pad", "pinpad", "gone")]}, "S-DEVICE", "warning"),
         ({"devices": [DeviceFacts("pad", "pinpad", "opening")]}, "S-OK", "ok"),
-        ({"devices": [DeviceFacts("pad", "pinpad", "opening", "x", "E-PORT-MISSING")]}, "S-DEVICE", "warning"),
+        ({"devices": [DeviceFacts("pad", "pinpad", "opening", "x", 5.0, "E-PORT-MISSING")]}, "S-DEVICE", "warning"),
     ],
 )
 def test_each_trouble_of_the_whole_agent_has_its_condition(changes: dict[str, Any], code: str, severity: str) -> None:

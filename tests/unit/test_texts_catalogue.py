@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from pathlib import Path
 
 import pytest
 
-from agent import texts
 from agent.diagnosis import BY_ERROR, BY_MAC_VERDICT, BY_RESPONSE_CODE
 from agent.linkstate import _HINTS
 from agent.records import State
 from agent.texts import Text, all_texts, catalogue, duration, placeholders
-from agent.version import VERSION
 
-ROOT = Path(texts.__file__).parent.parent
 EVERY = list(all_texts(catalogue()))
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Not words for a shop: no name of a program's inside may reach a person.
@@ -97,8 +92,3 @@ def test_braces_in_a_value_are_not_placeholders() -> None:
 )
 def test_a_time_span_is_read_in_two_units_at_most(seconds: float | None, english: str, chinese: str) -> None:
     assert duration(seconds) == Text(english, chinese)
-
-
-def test_the_version_is_that_of_the_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == VERSION
