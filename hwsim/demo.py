@@ -8,6 +8,7 @@ The demo believes only the hosts' books: it ends with 1 when they and the agent'
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from protocol.errors import AgentError
 
 # Nothing in the demo takes longer on a slow, loaded machine.
 DEADLINE_S = 40.0
+# Log lines of the agent that follow from a host's answer, or from its silence.
+AFTER_ANSWER = re.compile(r": (approved|completed|declined|reversed)|failed:|\(timeout\)")
 SLIPS = 7  # a receipt, and for each of three cancelled sales one at its start and one at its confirmation
 LANE_A, LANE_B = "unionpay", "iso87"
 MERCHANT = "102110000000001"
@@ -108,14 +111,25 @@ class Demo:
         self.tell_news()
 
     def tell_news(self) -> None:
-        """What is new in the hosts' transcripts and in the agent's log."""
-        for name, host in ((LANE_A, self.host_a), (LANE_B, self.host_b)):
-            lines = list(host.machine.transcript)
-            for line in lines[self.seen.get(name, 0) :]:
-                self.say(f"host {name:8} {line}")
-            self.seen[name] = len(lines)
-        for line in self.agent.new_log_lines():
+        """What is new in the agent's log and in the hosts' transcripts, a host's answer before what it leads to."""
+        agent_lines = self.agent.new_log_lines()
+        host_lines = [*self._new_of(LANE_A, self.host_a), *self._new_of(LANE_B, self.host_b)]
+        for line in agent_lines:
+            if AFTER_ANSWER.search(line):
+                self._tell(host_lines)
+                host_lines = []
             self.say(f"agent         {line}")
+        self._tell(host_lines)
+
+    def _tell(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.say(line)
+
+    def _new_of(self, name: str, host: HostServer) -> list[str]:
+        lines = list(host.machine.transcript)
+        new = lines[self.seen.get(name, 0) :]
+        self.seen[name] = len(lines)
+        return [f"host {name:8} {line}" for line in new]
 
     def sale(self, lane: str, reference: str, amount_minor: int, **more: Any) -> dict[str, Any]:
         """A sale that waits for its outcome."""
@@ -295,6 +309,12 @@ def play(directory: Path) -> int:
 
 def introduce(demo: Demo) -> None:
     """What stands on the bench."""
+    print(
+        "A customer must never stay charged for a sale that did not happen. When a sale's outcome is unknown, the agent"
+    )
+    print(
+        "reverses it (冲正): it keeps the reversal on disk and sends it until the host acknowledges it. Four sales show it.\n"
+    )
     print("The bench (all simulated, real bytes):")
     for name, address in demo.bench.addresses().items():
         print(f"  {name:9} {address['port']}")
