@@ -69,8 +69,8 @@ __all__ = [
 MIB = 1 << 20
 # One commit in 32 forces the mark to the disk too (docs/durability.md says what that means for a power cut).
 MARK_SYNC_COMMITS = 32
-# Records whose chain is walked at each start: 0.1 s here. Older ones by `verify`, and at start only where pending.
-CHECK_LAST = 10_000
+# Records whose chain is walked at each start: 50 ms here. Older ones by `verify`, and at start only where pending.
+CHECK_LAST = 2_000
 # Pages that one entry writes to the log besides its own bytes: record, current, indexes, counter, free list, padding.
 # Measured: 6 on average over a reversal, 8 where every entry begins a transaction.
 _FRAMES_PER_ENTRY = 9
@@ -315,7 +315,7 @@ class Journal:
         self._doubt = f"{what} did not come to its end"
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             keep_for_ever(self._connection)
             self._doubt = f"{what} failed: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
             raise self._failure() from error

@@ -11,7 +11,17 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agent.journal_schema import COLUMNS, NAMES, Current, Record, chain_of, genesis, read_meta, seal_context
+from agent.journal_schema import (
+    COLUMNS,
+    NAMES,
+    READ_ERRORS,
+    Current,
+    Record,
+    chain_of,
+    genesis,
+    read_meta,
+    seal_context,
+)
 from agent.vault import Vault, VaultError
 
 _EXAMPLES = 20  # rows shown of one kind of contradiction; the first one already stops a start
@@ -64,7 +74,7 @@ def check_journal(connection: sqlite3.Connection, vault: Vault | None, last: int
         _check_counters(connection, findings)
         if vault is not None:
             _check_pending_bodies(connection, vault, findings)
-    except sqlite3.DatabaseError as error:
+    except READ_ERRORS as error:
         findings.add("DAMAGED", 0, f"the database is damaged: {error}")
     return findings
 
@@ -84,7 +94,7 @@ def readable_records(connection: sqlite3.Connection, first: int, last: int) -> I
                 seq += 1
             yield from (Unreadable(lost, "missing") for lost in range(seq, last + 1))
             return
-        except sqlite3.DatabaseError as error:
+        except READ_ERRORS as error:
             yield Unreadable(seq, f"damaged: {error}")
             seq += 1
 
@@ -95,7 +105,7 @@ def last_known_seq(connection: sqlite3.Connection) -> int:
     for query in ("SELECT max(seq) FROM record", "SELECT max(last_seq) FROM current", "SELECT max(seq) FROM counter"):
         try:
             highest = max(highest, connection.execute(query).fetchone()[0] or 0)
-        except sqlite3.DatabaseError:
+        except READ_ERRORS:
             continue  # the other tables may still tell; what cannot be read is reported where it is walked
     return highest
 
@@ -160,19 +170,18 @@ WHERE l.seq IS NULL OR f.seq IS NULL OR f.previous <> 0 OR f.txn_id <> c.txn_id 
    OR l.lane <> c.lane OR l.reference <> c.reference OR l.state <> c.state OR l.pending <> c.pending
 """
 _LATEST_CONTRADICTS = """
-SELECT r.txn_id, max(r.seq) AS newest FROM record r WHERE r.txn_id <> '' GROUP BY r.txn_id
-EXCEPT SELECT txn_id, last_seq FROM current
-"""
-_SEALED_CONTRADICTS = """
-SELECT r.txn_id, max(r.seq) AS newest FROM record r WHERE length(r.sealed) > 0 GROUP BY r.txn_id
-EXCEPT SELECT txn_id, sealed_seq FROM current
+SELECT txn_id, newest FROM (
+    SELECT txn_id, max(seq) AS newest, max(iif(length(sealed) > 0, seq, 0)) AS sealed_seq
+    FROM record WHERE txn_id <> '' GROUP BY txn_id
+    EXCEPT SELECT txn_id, last_seq, sealed_seq FROM current
+)
 """
 
 
 def _check_current(connection: sqlite3.Connection, findings: Findings) -> None:
-    for query in (_CURRENT_CONTRADICTS, _LATEST_CONTRADICTS, _SEALED_CONTRADICTS):
+    for query in (_CURRENT_CONTRADICTS, _LATEST_CONTRADICTS):
         for txn_id, seq in connection.execute(f"{query} LIMIT {_EXAMPLES}"):
-            # Only the first query names the record that should be there; the others name one that still is.
+            # Only the first query names the record that should be there; the other one names what still is.
             suspect = seq if query is _CURRENT_CONTRADICTS and isinstance(seq, int) else 0
             findings.add("DAMAGED", suspect, f"the current state of transaction {txn_id} contradicts record {seq}")
 

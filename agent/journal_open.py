@@ -75,6 +75,8 @@ def start_errors(path: Path) -> Iterator[None]:
         if name.startswith(_DISK_ERRORS):
             raise JournalUnreadable("IO", path, f"{error} ({name})", "check the disk: space, mount, cable") from error
         raise JournalUnreadable("DAMAGED", path, f"{error} ({name})", SALVAGE_HINT) from error
+    except UnicodeDecodeError as error:
+        raise JournalUnreadable("DAMAGED", path, "the database holds damaged text", SALVAGE_HINT) from error
     except OSError as error:
         raise JournalUnreadable(
             "IO", path, f"{error.strerror} ({error.filename})", "check the disk and rights"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +69,11 @@ UPSERT_COUNTER = """
 INSERT INTO counter (name, value, seq) VALUES (?,?,?)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value, seq = excluded.seq
 """
+
+_LENGTHS = struct.Struct(f">{COLUMNS.count(',')}I")  # one for each column but `chain`
+
+# What reading a damaged database may raise: Python cannot decode a message of SQLite that quotes damaged text.
+READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 Migration = Callable[[sqlite3.Connection], None]
 # version -> what makes version + 1 of it, inside one transaction that the caller holds.
@@ -128,11 +134,9 @@ def genesis(journal_id: str) -> bytes:
 
 def chain_of(before: bytes, record: Record, vault: Vault) -> bytes:
     """The chain value of `record` (its own `chain` is ignored): each column goes in with its length."""
-    parts = [before]
-    for value in record[:-1]:
-        data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
-        parts += (len(data).to_bytes(4, "big"), data)
-    return vault.chain_code(b"".join(parts), record.key_id)
+    columns = [value if isinstance(value, bytes) else str(value).encode("utf-8", "replace") for value in record[:-1]]
+    lengths = _LENGTHS.pack(*map(len, columns))
+    return vault.chain_code(b"".join((before, lengths, *columns)), record.key_id)
 
 
 def seal_context(txn_id: str, seq: int) -> bytes:

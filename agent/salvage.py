@@ -27,7 +27,7 @@ from agent.journal_contract import Entry, JournalUnreadable
 from agent.journal_image import held, image_of, reading
 from agent.journal_log import rejoin
 from agent.journal_open import log_path
-from agent.journal_schema import Record, chain_of, seal_context
+from agent.journal_schema import READ_ERRORS, Record, chain_of, seal_context
 from agent.vault import Vault, VaultError
 
 
@@ -91,7 +91,7 @@ def _readable(copy: Path, path: Path) -> Iterator[sqlite3.Connection]:
     with reading(copy) as connection:
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.DatabaseError as error:
+        except READ_ERRORS as error:
             hint = "restore the file from an export or from the second copy"
             raise JournalUnreadable("DAMAGED", path, f"nothing can be read: {error}", hint) from error
         yield connection

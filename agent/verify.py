@@ -18,7 +18,7 @@ from agent.journal_contract import JournalUnreadable
 from agent.journal_image import held, image_of, reading
 from agent.journal_log import commits_behind, hidden_pages
 from agent.journal_open import log_path, mark_problem, start_errors
-from agent.journal_schema import Record, seal_context
+from agent.journal_schema import READ_ERRORS, Record, seal_context
 from agent.vault import Vault, VaultError
 
 
@@ -121,7 +121,7 @@ def _walk_copy(connection: sqlite3.Connection, copy: Path, vault: Vault | None, 
             report.records += 1
             _note(item, vault, report, newest)
         _check_log(connection, copy, report)
-    except sqlite3.DatabaseError as error:
+    except READ_ERRORS as error:
         report.problems.append(Problem("DAMAGED", 0, f"the database is damaged: {error}"))
     _balance(newest, report)
 
@@ -187,7 +187,7 @@ def _compare_mark(connection: sqlite3.Connection, highwater_path: Path | None, r
     findings = Findings(report.journal_id, report.head_seq)
     try:
         problem = mark_problem(connection, findings, mark)
-    except sqlite3.DatabaseError as error:
+    except READ_ERRORS as error:
         report.problems.append(Problem("DAMAGED", 0, f"the mark cannot be compared: {error}"))
         return
     if problem is not None:

@@ -13,6 +13,7 @@ import pytest
 from agent.highwater import HighWater, Mark, encode, read_mark
 from agent.journal import JournalLocked, JournalUnreadable
 from agent.vault import Vault, VaultError
+from agent.verify import walk
 from tests.journal_scenes import Home, entry, sale
 
 
@@ -234,6 +235,19 @@ def test_a_changed_table_is_refused(home: Home, statement: str, code: str) -> No
 def test_what_matters_is_checked_also_where_the_chain_is_not_walked(home: Home, statement: str) -> None:
     edit(home, statement)
     assert refusal(home, check_last=1).code == "E-JOURNAL-DAMAGED"
+
+
+def test_damaged_text_in_the_schema_is_refused_like_any_damage(home: Home) -> None:
+    content = home.path.read_bytes()
+    place = content.index(b"CREATE TABLE current")
+    for offset in range(20, 60):
+        damaged = bytearray(content)
+        damaged[place + offset] = 0xC3
+        home.path.write_bytes(damaged)
+        assert refusal(home).code == "E-JOURNAL-DAMAGED"
+        assert not walk(home.path, home.vault(), home.mark).whole
+        home.path.unlink()  # the refused connection keeps its own file
+        home.path.touch(mode=0o600)
 
 
 def test_a_refused_journal_keeps_every_byte(home: Home) -> None:
