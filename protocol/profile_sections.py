@@ -217,9 +217,7 @@ def read_reversal(table: Table, fields: frozenset[int]) -> ReversalRules:
     types = table.table("types")
     reasons = table.table("reasons")
     rules = ReversalRules(
-        types=MappingProxyType(
-            {mti: types.pattern(mti, "[0-29]4[0-9]{2}", "a reversal's type") for mti in types.names()}
-        ),
+        types=MappingProxyType({mti: _reversal_type(types, mti) for mti in types.names()}),
         repeats=table.flag("repeats"),
         keep=known_elements(table, "keep", fields),
         templates=_reversal_templates(table.table("elements"), fields),
