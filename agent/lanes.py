@@ -60,6 +60,7 @@ def make_lane(configuration: settings.Configuration, lane: settings.Lane, profil
         batch=lane.batch,
         currency=lane.currency,
         acquirer=lane.acquirer,
+        operator=lane.operator,
         gate=gate,
         warn_only=limits == "warn",
         several_hosts=len(lane.hosts) > 1,
@@ -101,6 +102,7 @@ def _tls(tls: settings.Tls | None, host: str) -> TlsClient | None:
         client_certificate=str(tls.client_certificate or ""),
         client_key=str(tls.client_key or ""),
         server_name=tls.server_name,
+        minimum=tls.minimum,
     )
     return tls_client(given, host)
 

@@ -126,6 +126,7 @@ class Lane:
     batch: str
     currency: str
     acquirer: str = ""
+    operator: str = ""
     gate: Gate = field(default_factory=Gate)
     may_change_host: bool = False
     warn_only: bool = False
@@ -317,7 +318,7 @@ class Loop:
             local_time=local.strftime("%H%M%S"),
             transmission=now.stamp,
             original=order.original,
-            **order.facts,
+            **{"operator": lane.operator, **order.facts},
         )
 
     def _next_stan(self, lane: Lane) -> int:

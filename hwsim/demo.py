@@ -309,12 +309,9 @@ def play(directory: Path) -> int:
 
 def introduce(demo: Demo) -> None:
     """What stands on the bench."""
-    print(
-        "A customer must never stay charged for a sale that did not happen. When a sale's outcome is unknown, the agent"
-    )
-    print(
-        "reverses it (冲正): it keeps the reversal on disk and sends it until the host acknowledges it. Four sales show it.\n"
-    )
+    print("A customer must never stay charged for a sale that did not happen. When a sale's outcome is unknown, the")
+    print("agent reverses it (冲正): it keeps the reversal on disk and sends it until the host acknowledges it.")
+    print("Four sales show it.\n")
     print("The bench (all simulated, real bytes):")
     for name, address in demo.bench.addresses().items():
         print(f"  {name:9} {address['port']}")
