@@ -17,12 +17,15 @@ from agent.loop import Loop, Order, RefusedError, unconfirmed
 from agent.outcome_texts import describe
 from agent.records import OWED, State, Transaction
 from agent.rpc import Peer, take
+from protocol.errors import AgentError
 from protocol.matching import Match, match_reply
 from protocol.reversal import Learnt
 
 # Longest wait of a sale for the reversals that go before it ("before the next sale"); then the
 # gate decides. Assumed: a cashier waits that long without calling anybody.
 BEFORE_SALE_WAIT_S = 10.0
+# A device's test, the slip of a slow printer included. Assumed; reversalctl waits 15 s for an answer.
+DEVICE_TEST_S = 10.0
 REFERENCE_LENGTH_MAX = 64
 AMOUNT_MAX = 10**12 - 1  # DE 4 is n 12.
 
@@ -46,8 +49,21 @@ class Checkout(Protocol):
         """Drive it to an outcome."""
 
 
+class Devices(Protocol):
+    """What a technician does with a device (agent/room.py). Each raises an AgentError where it cannot be done."""
+
+    def inhibit(self, name: str, reason: str) -> None:
+        """Take it out of service."""
+
+    def release(self, name: str) -> None:
+        """Put it back."""
+
+    async def test(self, name: str, timeout_s: float) -> str:
+        """Exercise it; what was seen."""
+
+
 class Api:
-    """All methods, by name in `methods`."""
+    """All methods, by name in `methods`. `devices` None: an agent that has no devices has no methods for them."""
 
     def __init__(
         self,
@@ -56,11 +72,13 @@ class Api:
         checkout: Checkout | None,
         views: Mapping[str, Callable[..., Any]],
         reload: Callable[[Peer], Awaitable[dict[str, Any]]],
+        devices: Devices | None = None,
     ) -> None:
         self._loop = loop
         self._confirm = confirm
         self._checkout = checkout
         self._views = views
+        self._devices = devices
         self._turns: dict[str, asyncio.Lock] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
@@ -80,8 +98,16 @@ class Api:
             "reversal.park": self.park,
             "reversal.settle": self.settle,
             "agent.status": self.agent_status,
+            "journal.export": self.export,
             "agent.reload": lambda peer, params: reload(peer),
         }
+        if devices is not None:
+            self.methods |= {
+                "device.list": self.device_list,
+                "device.test": self.device_test,
+                "device.inhibit": self.device_inhibit,
+                "device.release": self.device_release,
+            }
 
     def configure(self, confirm: str, checkout: Checkout | None) -> None:
         """Take over a reloaded configuration."""
@@ -231,12 +257,63 @@ class Api:
         event = Settle(peer.name, _said(given["reason"], "reason"), _said(given["bank_reference"], "bank_reference"))
         return self._acted(given["id"], event)
 
+    def export(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """A whole, consistent copy of the journal into a new file; card data stays sealed."""
+        return self._views["export"](take(params, {"target": (str,)})["target"])
+
     def agent_status(self, peer: Peer, params: dict[str, Any]) -> Any:
         """The status file's content, fresh."""
         take(params, {})
         return self._views["status"]()
 
+    # --- the technician's device ---------------------------------------------------------------
+
+    def device_list(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """Every device: state, firmware, counters, last error."""
+        take(params, {})
+        return {"devices": self._views["devices"]()}
+
+    async def device_test(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """Exercise one device without a customer: passed and what was seen, or what to do."""
+        assert self._devices is not None
+        name = self._device(take(params, {"name": (str,)})["name"])
+        try:
+            seen, error = await self._devices.test(name, DEVICE_TEST_S), None
+        except AgentError as failure:
+            seen, error = "", {"code": failure.code, "text": failure.text, "hint": failure.hint}
+        return {"device": self._device_view(name), "passed": error is None, "seen": seen, "error": error}
+
+    def device_inhibit(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """A technician takes one device out of service; nothing is asked of it until its release."""
+        assert self._devices is not None
+        given = take(params, {"name": (str,), "why": (str,)})
+        name = self._device(given["name"])
+        self._devices.inhibit(name, f"{_said(given['why'], 'why')} ({peer.name})")
+        return self._device_view(name)
+
+    def device_release(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """The technician gives it back."""
+        assert self._devices is not None
+        name = self._device(take(params, {"name": (str,)})["name"])
+        self._devices.release(name)
+        return self._device_view(name)
+
     # --- steps ---------------------------------------------------------------------------------
+
+    def _device(self, wanted: str) -> str:
+        """The name of the device that is meant: by its name, or by its kind where there is one of that kind."""
+        devices = self._views["devices"]()
+        names = [device["name"] for device in devices]
+        of_kind = [device["name"] for device in devices if device["kind"] == wanted]
+        if wanted in names:
+            return wanted
+        if len(of_kind) == 1:
+            return str(of_kind[0])
+        known = f"devices: {', '.join(names)}" if names else "no devices are configured"
+        raise RefusedError("A-NO-DEVICE", f"there is no device {wanted!r}", known)
+
+    def _device_view(self, name: str) -> Any:
+        return next(device for device in self._views["devices"]() if device["name"] == name)
 
     async def _before_sale(self, lane_name: str) -> None:
         """The profile may want what is owed to go out before a new sale: one try each, for a while."""
@@ -297,6 +374,9 @@ class Api:
         if not 0 <= given["amount_minor"] <= AMOUNT_MAX:
             raise RefusedError("A-PARAMETER", f"amount_minor must be 0 to {AMOUNT_MAX}", "e.g. 1250 for 12.50")
         facts = {name: given[name] for name in CARD_SHAPES if given[name]}
+        if any(len(part) >= 12 and part in given["reference"] for part in _card_numbers(facts)):
+            text = "the reference holds the card number, and references are shown to anyone"
+            raise RefusedError("A-PARAMETER", text, "give the application's own number of the sale")
         for name, value in facts.items():
             shape, words = CARD_SHAPES[name]
             if not re.fullmatch(shape, value):
@@ -368,6 +448,10 @@ class Api:
 
 def _tried_before(txn: Transaction) -> bool:
     return txn.state is State.REVERSING and not txn.held
+
+
+def _card_numbers(facts: Mapping[str, str]) -> tuple[str, str]:
+    return facts.get("pan", ""), facts.get("track2", "").split("=")[0]
 
 
 def _said(text: str, name: str) -> str:

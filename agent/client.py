@@ -248,6 +248,10 @@ class AgentClient:
         params = {"id": id, "reason": reason, "bank_reference": bank_reference}
         return cast(Item, self.call("reversal.settle", params, deadline_s))
 
+    def journal_export(self, target: str, *, deadline_s: float | None = None) -> Item:
+        """A consistent copy of the journal in the new file `target` (absolute path); card data stays sealed."""
+        return cast(Item, self.call("journal.export", {"target": target}, deadline_s))
+
     def agent_status(self, *, deadline_s: float | None = None) -> Item:
         """The status file's content, fresh."""
         return cast(Item, self.call("agent.status", {}, deadline_s))

@@ -44,6 +44,8 @@ DEFAULT_CONFIGURATION = Path("/etc/reversald/reversald.toml")
 PROBE_EVERY_S = 10.0
 # Changes within this time share one status file.
 STATUS_DELAY_S = 0.05
+# With thousands of items a status costs milliseconds: it may take a tenth of the time, not more.
+STATUS_SHARE = 10.0
 # A stop waits this long for the exchange under way, so that its outcome is not lost.
 STOP_WAIT_S = 5.0
 
@@ -61,13 +63,16 @@ class Daemon(Listener):
         self._freed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._status_timer: asyncio.TimerHandle | None = None
+        self._status_cost_s = 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
         self.links = Links()
-        self.devices = DeviceRoom(_make_desk, self._device_ready, self._spawn)
+        self.devices = DeviceRoom(_make_desk, self._device_ready, self._spawn, self._status_soon)
         self.journal = _open_journal(configuration)
         self.loop = Loop(self.journal, [], self.links, self.clock, self)
         self.views = Views(self.loop, self.links, self.devices, self.journal, self.clock, lambda: self.configuration)
-        self.api = Api(self.loop, configuration.policy.confirm, None, self.views.methods(), self._reload_asked)
+        self.api = Api(
+            self.loop, configuration.policy.confirm, None, self.views.methods(), self._reload_asked, self.devices
+        )
         self._writer = StatusWriter(configuration.agent.run_dir)
 
     # --- life ----------------------------------------------------------------------------------
@@ -168,7 +173,6 @@ class Daemon(Listener):
         for lane in self.configuration.lanes:
             if lane.mac == "pinpad" and lane.pinpad == device:
                 self.loop.resume(lane.name, "device-ready")
-        self._status_soon()
 
     # --- configuration -------------------------------------------------------------------------
 
@@ -244,12 +248,17 @@ class Daemon(Listener):
 
     def _status_soon(self) -> None:
         if self._status_timer is None:
-            self._status_timer = self._aio.call_later(STATUS_DELAY_S, self._write_status)
+            delay_s = max(STATUS_DELAY_S, STATUS_SHARE * self._status_cost_s)
+            self._status_timer = self._aio.call_later(delay_s, self._write_status)
 
     def _write_status(self) -> None:
         """A status that cannot be written (full disk) is logged once and never stops a reversal."""
-        self._status_timer = None
+        if self._status_timer is not None:
+            self._status_timer.cancel()
+            self._status_timer = None
+        began = self._aio.time()
         self._writer.write(self.views.status())
+        self._status_cost_s = self._aio.time() - began
 
     def _sign_of_life(self) -> None:
         """Only after a round trip to the journal."""
@@ -331,8 +340,9 @@ def _open_journal(configuration: settings.Configuration) -> Journal:
 
 def _make_desk(on_change: Callable[[Any], None]) -> Any:
     from drivers.desk import Desk  # construct and pyserial cost 12 MB and 40 ms: only where there are devices
+    from drivers.usb_bench import bench_backend
 
-    return Desk(on_change)
+    return Desk(on_change, bench_backend(os.environ))
 
 
 async def _run(configuration: settings.Configuration) -> int:

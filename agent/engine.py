@@ -114,12 +114,13 @@ def request_answered(record: Transaction, event: Answered, now: Now, policy: Pol
 def begun_completed(record: Transaction, event: Complete, now: Now, policy: Policy) -> Decision:
     """Only an application that talked to the host itself can know of an approval that we do not."""
     if record.driver == "application":
-        return _end(record, State.COMPLETED, now), ()
+        return _end(_acted(record, "completed", event.by, now), State.COMPLETED, now), ()
     return _refuse(record, "A-NOT-APPROVED", "no approval of the host is recorded", "ask transaction.status again")
 
 
 def begun_reversed(record: Transaction, event: Reverse, now: Now, policy: Policy) -> Decision:
     """The sale is called off while its outcome is open: what comes later is evidence."""
+    record = _acted(record, "reversed", event.by, now)
     return _outcome_unknown(record, event.reason, event.cause, now, policy)
 
 
@@ -141,12 +142,12 @@ def begun_restart(record: Transaction, event: Restart, now: Now, policy: Policy)
 
 def approved_completed(record: Transaction, event: Complete, now: Now, policy: Policy) -> Decision:
     """Confirmed: the sale stands."""
-    return _end(record, State.COMPLETED, now), ()
+    return _end(_acted(record, "completed", event.by, now), State.COMPLETED, now), ()
 
 
 def approved_reversed(record: Transaction, event: Reverse, now: Now, policy: Policy) -> Decision:
     """Approved, but the sale did not happen."""
-    return _owe(record, event.reason, event.cause, now, policy)
+    return _owe(_acted(record, "reversed", event.by, now), event.reason, event.cause, now, policy)
 
 
 def approved_due(record: Transaction, event: Wake, now: Now, policy: Policy) -> Decision:
@@ -154,7 +155,7 @@ def approved_due(record: Transaction, event: Wake, now: Now, policy: Policy) -> 
     if policy.nobody_knows == "complete":
         return _end(replace(record, cause="not-confirmed"), State.COMPLETED, now), ()
     if policy.nobody_knows == "park":
-        return _park(record, "not-confirmed", now, policy)
+        return _park(replace(record, undecided=True), "not-confirmed", now, policy)
     return _owe(record, "other", "not-confirmed", now, policy)
 
 
@@ -168,15 +169,17 @@ def approved_restart(record: Transaction, event: Restart, now: Now, policy: Poli
 
 def attempt(record: Transaction, event: Wake, now: Now, policy: Policy) -> Decision:
     """One try. It is counted here, before its bytes leave."""
-    if record.held or record.frozen is None or record.sending:
+    if record.held or record.undecided or record.frozen is None or record.sending:
         return replace(record, wake_at=None), ()
     body = render(
         record.frozen,
         repeat=record.left,
         reason_code=reason_code(policy.profile, record.reason),
         stamp=now.stamp,
+        stan=event.stan,
     )
     tried = replace(record, attempts=record.attempts + 1, sending=True, wake_at=None, last_try_utc=now.at_utc)
+    tried = replace(tried, try_stan=event.stan or record.try_stan)
     return tried, (SendReversal(body, record.left, record.host),)
 
 
@@ -211,7 +214,8 @@ def attempt_answered(record: Transaction, event: Answered, now: Now, policy: Pol
 def owed_restart(record: Transaction, event: Restart, now: Now, policy: Policy) -> Decision:
     """First try at once. An attempt that was open may have left: from now on say that it is a repeat."""
     resumed = replace(record, left=record.left or record.sending, sending=False, failures_in_a_row=0)
-    return replace(resumed, request_left_at=now.mono, wake_at=now.mono + policy.spread_s(record.id)), ()
+    wake_at = None if record.undecided else now.mono + policy.spread_s(record.id)
+    return replace(resumed, request_left_at=now.mono, wake_at=wake_at), ()
 
 
 def owed_resume(record: Transaction, event: Resume, now: Now, policy: Policy) -> Decision:
@@ -225,32 +229,53 @@ def owed_retry(record: Transaction, event: Retry, now: Now, policy: Policy) -> D
     """A person wants a try now."""
     if record.frozen is None:
         return _refuse(record, "A-NO-REVERSAL", f"a {record.kind} has no reversal to send", "settle it by hand")
+    if record.undecided:
+        hint = "ask the shop, then transaction.complete or transaction.reverse"
+        return _refuse(record, "A-UNDECIDED", "nobody said yet whether the goods were handed over", hint)
     if record.held:
         return _refuse(record, "A-HELD", "the item is held", f"release it first: reversalctl release {record.id}")
+    record = _acted(record, "retried", event.by, now)
     return replace(record, failures_in_a_row=0, wake_at=now.mono), ()
 
 
 def owed_hold(record: Transaction, event: Hold, now: Now, policy: Policy) -> Decision:
     """No tries until released; still listed and counted."""
-    held = record.with_evidence(now.at_utc, f"held by {event.by}", event.why)
+    held = _acted(record, "held", event.by, now, event.why).with_evidence(now.at_utc, f"held by {event.by}", event.why)
     return replace(held, held=True, wake_at=None), ()
 
 
 def owed_release(record: Transaction, event: Release, now: Now, policy: Policy) -> Decision:
     """The tries go on."""
-    released = record.with_evidence(now.at_utc, f"released by {event.by}", "")
-    return replace(released, held=False, wake_at=now.mono), ()
+    released = _acted(record, "released", event.by, now).with_evidence(now.at_utc, f"released by {event.by}", "")
+    return replace(released, held=False, wake_at=None if record.undecided else now.mono), ()
 
 
 def owed_parked(record: Transaction, event: Park, now: Now, policy: Policy) -> Decision:
     """A person says that a person must act."""
-    return _park(record.with_evidence(now.at_utc, f"parked by {event.by}", event.why), "operator", now, policy)
+    noted = _acted(record, "parked", event.by, now, event.why)
+    return _park(noted.with_evidence(now.at_utc, f"parked by {event.by}", event.why), "operator", now, policy)
+
+
+def parked_completed(record: Transaction, event: Complete, now: Now, policy: Policy) -> Decision:
+    """A person or the application says at last that the goods were handed over, before anything was sent."""
+    if record.undecided:
+        return _end(_acted(replace(record, undecided=False), "completed", event.by, now), State.COMPLETED, now), ()
+    return refuse_complete(record, event, now, policy)
+
+
+def parked_reversed(record: Transaction, event: Reverse, now: Now, policy: Policy) -> Decision:
+    """A person or the application says at last that they were not."""
+    if record.undecided:
+        decided = _acted(replace(record, undecided=False), "reversed", event.by, now)
+        return _owe(decided, event.reason, event.cause, now, policy)
+    return record, ()
 
 
 def owed_settled(record: Transaction, event: Settle, now: Now, policy: Policy) -> Decision:
     """A person closes it with the bank's evidence: the only end without an acknowledgement."""
     closing = Closing(event.by, event.reason, event.bank_reference, now.at_utc)
-    return _end(replace(record, closing=closing), State.SETTLED, now), (Slip("settled"),)
+    settled = replace(_acted(record, "settled", event.by, now, event.reason), closing=closing)
+    return _end(settled, State.SETTLED, now), (Slip("settled"),)
 
 
 # --- any state: evidence, idempotent answers, refusals -----------------------------------------
@@ -339,9 +364,15 @@ def _owe(record: Transaction, reason: str, cause: str, now: Now, policy: Policy)
     return owed, (Slip("cancelled"),)
 
 
+def _acted(record: Transaction, what: str, by: str, now: Now, why: str = "") -> Transaction:
+    """Who said what, and when: part of the record of that act, and so of the history that cannot be altered."""
+    return replace(record, last_act=f"{what} by {by} at {now.at_utc}" + (f": {why}" if why else ""))
+
+
 def _park(record: Transaction, cause: str, now: Now, policy: Policy) -> Decision:
     """A person must act; the slow schedule goes on."""
-    wake_at = None if record.frozen is None or record.held else now.mono + policy.delay_s(record.id, 0, parked=True)
+    idle = record.frozen is None or record.held or record.undecided
+    wake_at = None if idle else now.mono + policy.delay_s(record.id, 0, parked=True)
     reason = record.reason or "other"
     parked = replace(record, state=State.PARKED, reason=reason, cause=record.cause or cause, wake_at=wake_at)
     return parked, (Alarm("parked", f"{record.id} needs a person: {cause}"), Slip("parked"))
@@ -432,8 +463,8 @@ _ROWS: dict[type[Event], tuple[Handler, ...]] = {
     Lost:        (_impossible,  request_lost,     ignore,             ignore,          ignore,            attempt_lost,     ignore,            attempt_lost,     ignore),
     Answered:    (_impossible,  request_answered, note,               note,            declined_answered, attempt_answered, reversed_answered, attempt_answered, note),
     Noticed:     (_impossible,  note,             note,               note,            note,              note,             note,              note,             note),
-    Complete:    (_impossible,  begun_completed,  approved_completed, ignore,          refuse_complete,   refuse_complete,  refuse_complete,   refuse_complete,  refuse_complete),
-    Reverse:     (_impossible,  begun_reversed,   approved_reversed,  refuse_reverse,  ignore,            ignore,           ignore,            ignore,           ignore),
+    Complete:    (_impossible,  begun_completed,  approved_completed, ignore,          refuse_complete,   refuse_complete,  refuse_complete,   parked_completed, refuse_complete),
+    Reverse:     (_impossible,  begun_reversed,   approved_reversed,  refuse_reverse,  ignore,            ignore,           ignore,            parked_reversed,  ignore),
     Wake:        (_impossible,  begun_due,        approved_due,       ignore,          ignore,            attempt,          ignore,            attempt,          ignore),
     Restart:     (_impossible,  begun_restart,    approved_restart,   ignore,          ignore,            owed_restart,     ignore,            owed_restart,     ignore),
     Resume:      (_impossible,  ignore,           ignore,             ignore,          ignore,            owed_resume,      ignore,            ignore,           ignore),

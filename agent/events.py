@@ -110,7 +110,9 @@ class Reverse(Event):
 
 @dataclass(frozen=True, slots=True)
 class Wake(Event):
-    """The record's own timer is due, and its lane is free."""
+    """The record's own timer is due, and its lane is free. `stan`: for this attempt, where each has its own."""
+
+    stan: str = ""
 
 
 @dataclass(frozen=True, slots=True)

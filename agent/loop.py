@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -189,7 +189,8 @@ class Loop:
         """Take up everything that is pending; what is owed is tried at once."""
         self._counters = self._journal.counters()
         for row in reversed(self._journal.recent(FINISHED_KEPT)):
-            self._by_stan[row.lane, load(row.public, b"").stan] = row.txn_id
+            for stan in load(row.public, b"").stans:
+                self._by_stan[row.lane, stan] = row.txn_id
         for stored in self._journal.pending():
             self._remember(_loaded(stored))
         for txn_id, txn in list(self._live.items()):
@@ -244,10 +245,10 @@ class Loop:
         lane = self.lane(lane_name)
         self._admit(lane, order)
         now = self._clock.now()
-        counters = {f"stan:{lane.name}": self._next_stan(lane), f"txn:{lane.name}": self._count(lane)}
-        stan = f"{counters[f'stan:{lane.name}']:06d}"
-        request = build_request(lane.policy.profile, self._request_facts(lane, order, stan, now))
-        txn = self._new(lane, order, request, f"{lane.name}-{counters[f'txn:{lane.name}']}", stan, now)
+        stans = self._next_stans(lane, 2 if lane.policy.profile.reversal.stan == "own" else 1)
+        counters = {f"stan:{lane.name}": int(stans[-1]), f"txn:{lane.name}": self._count(lane)}
+        request = build_request(lane.policy.profile, self._request_facts(lane, order, stans[0], now))
+        txn = self._new(lane, order, request, f"{lane.name}-{counters[f'txn:{lane.name}']}", stans, now)
         lane.requests[txn.id] = request
         return self._apply(txn, Begin(), now, counters)
 
@@ -278,7 +279,9 @@ class Loop:
             raise RefusedError("A-PENDING", objection, "see reversalctl list; reversals are being sent")
         self._journal.admit()
 
-    def _new(self, lane: Lane, order: Order, request: Message, txn_id: str, stan: str, now: Now) -> Transaction:
+    def _new(
+        self, lane: Lane, order: Order, request: Message, txn_id: str, stans: Sequence[str], now: Now
+    ) -> Transaction:
         profile = lane.policy.profile
         kind = profile.kinds[order.kind]
         reversible = kind.on_unknown == "reverse"
@@ -289,7 +292,7 @@ class Loop:
             kind=order.kind,
             amount_minor=order.amount_minor,
             currency=lane.currency,
-            stan=stan,
+            stan=stans[0],
             batch=lane.batch,
             terminal_id=lane.terminal_id,
             merchant_id=lane.merchant_id,
@@ -300,7 +303,8 @@ class Loop:
             confirm=order.confirm,  # type: ignore[arg-type]
             driver=order.driver,  # type: ignore[arg-type]
             request_identity=identity_of(request),
-            frozen=freeze(request, profile, "timeout") if reversible else None,
+            own_stan=stans[1] if len(stans) > 1 else "",
+            frozen=freeze(request, profile, "timeout", own_stan=stans[-1]) if reversible else None,
         )
 
     def _request_facts(self, lane: Lane, order: Order, stan: str, now: Now) -> RequestFacts:
@@ -321,16 +325,17 @@ class Loop:
             **{"operator": lane.operator, **order.facts},
         )
 
-    def _next_stan(self, lane: Lane) -> int:
-        """The next number, 999999 → 1, that no pending item of the lane bears."""
-        number = self._counters.get(f"stan:{lane.name}", 0)
+    def _next_stans(self, lane: Lane, count: int) -> list[str]:
+        """The next numbers, 999999 → 1, that no pending item of the lane bears."""
+        number, found = self._counters.get(f"stan:{lane.name}", 0), []
         for _ in range(STAN_MAX):
             number = number % STAN_MAX + 1
             if f"{number:06d}" not in lane.stans:
-                return number
-        raise RefusedError(
-            "A-NO-STAN", f"all {STAN_MAX} numbers of lane {lane.name} are pending", "see reversalctl list"
-        )
+                found.append(f"{number:06d}")
+            if len(found) == count:
+                return found
+        text = f"all {STAN_MAX} numbers of lane {lane.name} are pending"
+        raise RefusedError("A-NO-STAN", text, "see reversalctl list")
 
     def _count(self, lane: Lane) -> int:
         return self._counters.get(f"txn:{lane.name}", 0) + 1
@@ -454,7 +459,8 @@ class Loop:
 
     def _remember(self, txn: Transaction) -> None:
         lane = self.lanes.get(txn.lane)
-        self._by_stan[txn.lane, txn.stan] = txn.id
+        for stan in txn.stans:
+            self._by_stan[txn.lane, stan] = txn.id
         if not txn.pending:
             self._forget(txn, lane)
             return
@@ -462,7 +468,7 @@ class Loop:
         self._live[txn.id] = txn
         self._begun_mono.setdefault(txn.id, txn.request_left_at or self._clock.now().mono)
         if lane is not None:
-            lane.stans.add(txn.stan)
+            lane.stans |= txn.stans
             if txn.wake_at is not None:
                 heapq.heappush(lane.due, (txn.wake_at, txn.id))
 
@@ -473,11 +479,12 @@ class Loop:
         if lane is not None:
             lane.requests.pop(txn.id, None)
             lane.chip_answers.pop(txn.id, None)
-            lane.stans.discard(txn.stan)
+            lane.stans -= txn.stans
         while len(self._finished) > FINISHED_KEPT:
             old_id, old = self._finished.popitem(last=False)
-            if self._by_stan.get((old.lane, old.stan)) == old_id:
-                del self._by_stan[old.lane, old.stan]
+            for stan in old.stans:
+                if self._by_stan.get((old.lane, stan)) == old_id:
+                    del self._by_stan[old.lane, stan]
 
     # --- effects -------------------------------------------------------------------------------
 
@@ -512,7 +519,15 @@ class Loop:
         now = self._clock.now()
         while self._clean(lane) and lane.due[0][0] <= now.mono and not self._blocked(lane):
             _, txn_id = heapq.heappop(lane.due)
-            self._apply(self._live[txn_id], Wake(), now)
+            self._due(lane, self._live[txn_id], now)
+
+    def _due(self, lane: Lane, txn: Transaction, now: Now) -> None:
+        """A timer: where the dialect wants it, an attempt gets a number of its own, stored with it."""
+        if txn.state not in OWED or not lane.policy.profile.reversal.stan_each_try:
+            self._apply(txn, Wake(), now)
+            return
+        (stan,) = self._next_stans(lane, 1)
+        self._apply(txn, Wake(stan), now, {f"stan:{lane.name}": int(stan)})
 
     def _clean(self, lane: Lane) -> bool:
         """Drop timers that were moved or whose item ended; whether one is left."""
@@ -532,7 +547,9 @@ class Loop:
     # --- replies -------------------------------------------------------------------------------
 
     def _identity(self, txn: Transaction, purpose: str) -> Mapping[str, str]:
-        return txn.frozen.identity if purpose == "reversal" and txn.frozen else txn.request_identity
+        if purpose != "reversal" or txn.frozen is None:
+            return txn.request_identity
+        return {**txn.frozen.identity, "11": txn.try_stan} if txn.try_stan else txn.frozen.identity
 
     def _match(self, lane: Lane, identity: Mapping[str, str], body: bytes) -> tuple[Message, Match]:
         message = lane.policy.profile.codec.unpack(body)

@@ -103,9 +103,13 @@ class Transaction:
     left: bool = False
     sending: bool = False
     held: bool = False
+    undecided: bool = False  # parked because nobody knows whether the sale stands: nothing is sent before a person says
+    last_act: str = ""  # who ordered what, and when: the latest word of a person or of the application
     last_code: str = ""
     last_error: str = ""
     last_try_utc: str = ""
+    own_stan: str = ""  # of the reversal, where the dialect gives it one of its own
+    try_stan: str = ""  # of the latest attempt, where the dialect gives each one its own
     acknowledged_with: str = ""
     match_grade: str = ""
     evidence: tuple[Evidence, ...] = ()
@@ -125,6 +129,11 @@ class Transaction:
     def outcome(self) -> str:
         """What the application is told: unknown, approved, completed, declined, reversing, ..."""
         return "unknown" if self.state in (State.NEW, State.BEGUN) else str(self.state)
+
+    @property
+    def stans(self) -> set[str]:
+        """Every number under which the host may speak of it."""
+        return {stan for stan in (self.stan, self.own_stan, self.try_stan) if stan}
 
     @property
     def tries_that_left(self) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from agent import VERSION
 from agent import config as settings
 from agent.diagnosis import DeviceFacts
-from agent.journal_contract import Store
+from agent.journal import Journal
 from agent.lanes import Links
-from agent.loop import Clock, Loop
+from agent.loop import Clock, Loop, RefusedError
 from agent.records import Transaction, load
 from agent.room import DeviceRoom
 from agent.status import FINISHED_MAX, ITEMS_MAX, Scene, items, snapshot, worst_first
@@ -20,6 +21,8 @@ from agent.status_timeline import timeline
 # A status is stale when it is this many times older than its sign of life. Assumed: one may be late.
 STALE_FACTOR = 3.0
 LIST_MAX = 10_000
+# Pending items among the latest ones that are passed over to find the ended ones; bounds the cost of a status.
+RECENT_SLACK = 50
 
 
 class Views:
@@ -30,7 +33,7 @@ class Views:
         loop: Loop,
         links: Links,
         devices: DeviceRoom,
-        journal: Store,
+        journal: Journal,
         clock: Clock,
         configuration: Callable[[], settings.Configuration],
     ) -> None:
@@ -56,6 +59,7 @@ class Views:
             "show": self.show,
             "why": self.why,
             "devices": self.devices,
+            "export": self.export,
         }
 
     def status(self) -> dict[str, Any]:
@@ -84,6 +88,15 @@ class Views:
         lane = self._loop.lanes.get(txn.lane)
         responses = lane.policy.profile.responses if lane else None
         return {"item": self.show(txn), "timeline": timeline(self._journal.history(txn.id), responses)}
+
+    def export(self, target: str) -> dict[str, Any]:
+        """A copy of the journal in a new file. Raises RefusedError where it cannot be made."""
+        path = Path(target)
+        if not path.is_absolute() or path.exists() or not path.parent.is_dir():
+            text = "target must be an absolute path of a new file in a directory that exists"
+            raise RefusedError("A-PARAMETER", text, "e.g. /var/lib/reversald/journal-copy.db")
+        self._journal.export(path)
+        return {"path": str(path)}
 
     def devices(self) -> list[dict[str, Any]]:
         """Every device as the drivers see it: address, firmware, counters, last error."""
@@ -122,10 +135,11 @@ class Views:
     def _finished(self, limit: int) -> list[Transaction]:
         if not limit:
             return []
-        rows = self._journal.recent(limit + len(self._loop.pending()))
+        rows = self._journal.recent(limit + RECENT_SLACK)
         return [load(row.public, b"") for row in rows if not row.pending][:limit]
 
 
 def _device_facts(status: Any, now_mono: float) -> DeviceFacts:
     text = status.inhibited_because or status.detail or status.last_error
-    return DeviceFacts(status.name, status.kind, status.state, text, now_mono - status.since_s)
+    age_s = now_mono - status.since_s
+    return DeviceFacts(status.name, status.kind, status.state, text, age_s, status.last_error_code)

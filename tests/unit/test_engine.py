@@ -12,6 +12,7 @@ from agent.events import (
     Alarm,
     Begin,
     Complete,
+    Event,
     Hold,
     HostChosen,
     Lost,
@@ -197,6 +198,19 @@ def test_what_nobody_knows_is_decided_by_the_configuration(rule: str, state: Sta
     assert dialogue.state is state
 
 
+def test_what_is_parked_because_nobody_knows_is_never_sent_before_a_person_says() -> None:
+    rules = policy(nobody_knows="park")
+    dialogue = Dialogue(rules=rules).begun().feed(answered("00")).feed(Wake(), after_s=120)
+    assert dialogue.due_in_s is None
+    assert dialogue.feed(Retry("anna")).has(Refuse)
+    assert dialogue.feed(Restart()).due_in_s is None
+    assert not dialogue.feed(Wake()).effects
+    decided = Dialogue(dialogue.record, rules)
+    assert decided.feed(Complete("anna")).state is State.COMPLETED
+    decided = Dialogue(dialogue.record, rules)
+    assert decided.feed(Reverse("anna", "customer")).state is State.REVERSING
+
+
 def test_after_a_restart_the_one_that_acted_is_asked_and_has_its_time_again() -> None:
     dialogue = Dialogue().begun().feed(answered("00")).feed(Restart(), after_s=100)
     assert (dialogue.state, dialogue.due_in_s) == (State.APPROVED, 120)
@@ -377,6 +391,23 @@ def test_a_held_item_stays_held_over_a_restart_and_a_failed_try() -> None:
     restored = Dialogue(load(dump(dialogue.record), dialogue.record.secret())).feed(Restart()).feed(Wake())
     assert restored.record.held
     assert not restored.effects
+
+
+@pytest.mark.parametrize(
+    ("event", "word"),
+    [
+        (Retry("anna"), "retried by anna"),
+        (Hold("anna", "bank"), "held by anna"),
+        (Release("anna"), "released by anna"),
+        (Park("anna", "bank"), "parked by anna"),
+        (Settle("anna", "bank", "B-1"), "settled by anna"),
+    ],
+)
+def test_every_act_of_a_person_is_part_of_the_record(event: Event, word: str) -> None:
+    before = reversing().record
+    dialogue = Dialogue(before).feed(event)
+    assert dialogue.record.last_act.startswith(word)
+    assert dialogue.record != before  # so the loop stores it
 
 
 def test_settling_needs_an_owed_item_and_keeps_who_why_and_the_reference() -> None:
