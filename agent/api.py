@@ -34,7 +34,7 @@ CARD_SHAPES = {
     "pan": (r"[0-9]{12,19}", "12 to 19 digits"),
     "expiry": (r"[0-9]{2}(0[1-9]|1[0-2])", "a year and a month, YYMM"),
     "track2": (r"[0-9]{12,19}=[0-9]{4,20}", "track 2 without sentinels, '=' as separator"),
-    "pos_entry_mode": (r"[0-9]{3}", "3 digits"),
+    "pos_entry_mode": (r"[0-9]{3}|[0-9A-Z]{12}", "3 digits, or 12 characters in ISO 8583:1993"),
     "card_sequence": (r"[0-9]{3}", "3 digits"),
     "pin_block": (r"[0-9A-Fa-f]{16}", "16 hexadecimal digits"),
     "chip_data": (r"([0-9A-Fa-f]{2}){1,255}", "1 to 255 bytes in hexadecimal"),

@@ -247,7 +247,7 @@ class Loop:
         now = self._clock.now()
         stans = self._next_stans(lane, 2 if lane.policy.profile.reversal.stan == "own" else 1)
         counters = {f"stan:{lane.name}": int(stans[-1]), f"txn:{lane.name}": self._count(lane)}
-        request = build_request(lane.policy.profile, self._request_facts(lane, order, stans[0], now))
+        request = self._request(lane, order, stans[0], now)
         txn = self._new(lane, order, request, f"{lane.name}-{counters[f'txn:{lane.name}']}", stans, now)
         lane.requests[txn.id] = request
         return self._apply(txn, Begin(), now, counters)
@@ -307,6 +307,19 @@ class Loop:
             frozen=freeze(request, profile, "timeout", own_stan=stans[-1]) if reversible else None,
         )
 
+    def _request(self, lane: Lane, order: Order, stan: str, now: Now) -> Message:
+        """The request's message. Raises RefusedError naming the element that cannot be made."""
+        profile = lane.policy.profile
+        if order.kind not in profile.kinds:
+            known = ", ".join(sorted(profile.kinds))
+            raise RefusedError("A-KIND", f"profile {profile.name} knows no {order.kind!r}", f"one of: {known}")
+        try:
+            return build_request(profile, self._request_facts(lane, order, stan, now))
+        except MessageError as error:
+            element = f"element {error.field}: " if error.field is not None else ""
+            hint = error.hint or f"see the elements of profile {profile.name} in docs/profiles.md"
+            raise RefusedError("A-MESSAGE", f"no request can be made: {element}{error.text}", hint) from None
+
     def _request_facts(self, lane: Lane, order: Order, stan: str, now: Now) -> RequestFacts:
         local = now.utc.astimezone()
         return RequestFacts(
@@ -320,6 +333,7 @@ class Loop:
             acquirer=lane.acquirer,
             local_date=local.strftime("%m%d"),
             local_time=local.strftime("%H%M%S"),
+            year=local.strftime("%y"),
             transmission=now.stamp,
             original=order.original,
             **{"operator": lane.operator, **order.facts},
@@ -578,9 +592,9 @@ def _loaded(stored: Stored) -> Transaction:
 
 
 def unconfirmed(transactions: Iterable[Transaction]) -> list[Transaction]:
-    """What the application must answer for: approved and not confirmed, or its own exchange still open."""
+    """What the application must answer for: approved and not confirmed, undecided, or its own exchange still open."""
     return [
         txn
         for txn in transactions
-        if txn.state is State.APPROVED or (txn.state is State.BEGUN and txn.driver == "application")
+        if txn.state is State.APPROVED or txn.undecided or (txn.state is State.BEGUN and txn.driver == "application")
     ]
