@@ -36,6 +36,7 @@ class SimulatedDisk:
         self.full = False
         self.read_only = False
         self.flipped: tuple[int, int] | None = None
+        self.chain = 0
 
     def write(self, frame: bytes) -> None:
         """Into the cache of the system: a power cut may lose it."""
@@ -80,13 +81,14 @@ class SimulatedDisk:
     def commits(self) -> list[Commit]:
         """All whole commits from the start; what follows the first damaged one is cut off. Raises JournalUnreadable."""
         found: list[Commit] = []
-        at = chain = 0
+        at = self.chain = 0
         while at + HEAD_BYTES <= len(self.synced):
             size = int.from_bytes(self.synced[at : at + 4], "big")
             body = bytes(self.synced[at + HEAD_BYTES : at + HEAD_BYTES + size])
-            chain = crc32(body, chain)
+            chain = crc32(body, self.chain)
             if not size or len(body) < size or int.from_bytes(self.synced[at + 4 : at + HEAD_BYTES], "big") != chain:
                 break
+            self.chain = chain
             found.append(marshal.loads(body))
             at += HEAD_BYTES + size
         if len(found) < self.mark:
@@ -114,9 +116,7 @@ class DiskJournal(MemoryJournal):
         self._disk = disk
         self._step = step
         self._sync_fails = sync_fails
-        self._chain = 0
-        for commit in commits:
-            self._chain = crc32(marshal.dumps(commit), self._chain)
+        self._chain = disk.chain
         self._written = len(commits)
         disk.mark = self._written
 

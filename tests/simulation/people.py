@@ -28,7 +28,7 @@ from tests.simulation.world import World
 ASK_AGAIN_S = 5.0
 BEFORE_SALE_WAIT_S = 10.0  # as agent.api has it
 CARD = {"pan": "6200000000000005", "expiry": "3012"}
-EARLIER = {"rrn": "000000000042", "approval_code": "424242", "batch": "000016", "stan": "000042", "date": "0306"}
+EARLIER = {"rrn": "000000000042", "approval_code": "424242", "batch": "000016", "stan": "000042", "date": "0306", "time": "101010"}
 
 
 @dataclass
@@ -43,7 +43,6 @@ class Sale:
     confirmed: bool = False
     over: bool = False
     handled: bool = False
-    own_approval: bool = False
 
 
 class Till:
@@ -224,7 +223,7 @@ class Till:
             if txn.lane != self._lane or sale is None:
                 continue
             sale.txn_id, sale.handled = txn.id, True
-            stands = sale.delivered or sale.own_approval
+            stands = sale.delivered
             self._say(sale, Complete("till") if stands else Reverse("till", "other"))
 
     def _agent_is_back(self) -> None:
@@ -239,10 +238,23 @@ class Till:
                 sale.asked = False
                 self._world.after(1.0, lambda plan=sale.plan: self.want(plan))  # type: ignore[misc]
             elif found is not None:
-                sale.told = str(found.state)
+                self._learns_late(sale, found)
         for sale in waiting:
             self._world.after(1.0, lambda plan=sale.plan: self.want(plan))  # type: ignore[misc]
         self._world.after(2.0, self.ask_unconfirmed)
+
+    def _learns_late(self, sale: Sale, txn: Transaction) -> None:
+        sale.txn_id, sale.told = txn.id, str(txn.state)
+        if txn.state is State.COMPLETED and txn.confirm == "on-approval":
+            sale.delivered = sale.handled = True
+
+    def decide_parked(self) -> None:
+        """A person asks the shop about what nobody confirmed in time, and says so."""
+        for txn in self._agent.loop.pending() if self._agent.up else ():
+            sale = self.book.get(txn.reference)
+            if sale is not None and txn.lane == self._lane and txn.undecided:
+                self._world.tell(f"{sale.plan.reference}: a person asks the shop")
+                self._say(sale, Complete("keeper") if sale.delivered else Reverse("keeper", "other"))
 
     # --- an application that talks to the host itself ------------------------------------------
 
@@ -345,9 +357,8 @@ _ACTS: dict[str, Callable[[], Event]] = {
 def _order(plan: SalePlan, bank: Bank) -> Order:
     dialect = bank.lane.dialect
     facts = {**CARD, "pos_entry_mode": dialect.mode}
-    if dialect.year:
-        facts["year"] = dialect.year
-    original = EARLIER if plan.kind in ("void", "refund") else {}
+    earlier = {**EARLIER, "date": "260306"} if dialect.host == "iso93" else EARLIER
+    original = earlier if plan.kind in ("void", "refund") else {}
     driver = "application" if plan.own_wire else "agent"
     return Order(plan.reference, plan.kind, plan.amount_minor, facts, original, driver, bank.lane.confirm)
 

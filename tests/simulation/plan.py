@@ -28,9 +28,7 @@ class Dialect:
     profile: str
     host: str
     mac: str = ""
-    stan: str = ""
     mode: str = "012"
-    year: str = ""
 
 
 DIALECTS = (
@@ -39,9 +37,8 @@ DIALECTS = (
     Dialect("unionpay-x919", "unionpay"),
     Dialect("iso87-ascii", "iso87"),
     Dialect("iso87-ascii", "iso87", mac="x919"),
-    # The loop gives neither a year nor a number of its own to a reversal: the bench gives the one and asks for
-    # the original's number, so that DE 56, 1420 and 1421 are driven all the same.
-    Dialect("iso93", "iso93", stan="original", mode="012345678901", year="26"),
+    Dialect("iso93", "iso93", mode="012345678901"),
+    Dialect("iso93", "iso93", mac="x919", mode="012345678901"),
 )
 
 
@@ -134,7 +131,7 @@ def draw_plan(seed: int, swarm: Swarm, options: Options) -> Plan:
     draw = Random(f"{seed}/plan")
     end_s = draw.choice(FAULTS_END_S)
     lanes = tuple(_lane(Random(f"{seed}/lane{n}"), n) for n in range(draw.choice((1, 1, 2, 2, 3))))
-    sales = [_sale(Random(f"{seed}/sale{n}"), n, len(lanes), end_s, swarm) for n in range(draw.randint(1, 4))]
+    sales = [_sale(Random(f"{seed}/sale{n}"), n, lanes, end_s, swarm) for n in range(draw.randint(1, 4))]
     acts = [act for act in _acts(Random(f"{seed}/acts"), end_s, swarm) if act.index not in options.no_acts]
     return Plan(
         seed,
@@ -158,8 +155,6 @@ def _profile(dialect: Dialect) -> Profile:
     profile = load_profile(dialect.profile)
     if dialect.mac:
         profile = replace(profile, mac=replace(profile.mac, algorithm=dialect.mac))
-    if dialect.stan:
-        profile = replace(profile, reversal=replace(profile.reversal, stan=dialect.stan))
     return profile
 
 
@@ -177,22 +172,25 @@ def _lane(draw: Random, number: int) -> LanePlan:
         overtake_window_s=reply_s + 30.0,
         persistent_connection=draw.random() < 0.5,
     )
-    knows_overtaking = dialect.host != "iso93"
+    # A host that gives no MAC with a refusal could never tell us "no such original": it accepts every reversal.
+    mac_on_all = _profile(dialect).mac.algorithm == "none" or draw.random() < 0.6
+    knows_overtaking = dialect.host != "iso93" and mac_on_all
+    hosts = ("alpha", "beta") if draw.random() < 0.3 else ("alpha",)
     return LanePlan(
         name=("main", "side", "kiosk")[number],
         dialect=dialect,
         terminal_id=f"1000000{number + 1}",
         retry=retry,
-        hosts=("alpha", "beta") if draw.random() < 0.3 else ("alpha",),
+        hosts=hosts,
         confirm="on-approval" if draw.random() < 0.2 else "by-application",
         confirm_timeout_s=draw.choice((30.0, 120.0)),
         nobody_knows=draw.choice(("reverse", "reverse", "reverse", "complete", "park")),
         gate_count=draw.choice((None, None, 0, 2)),
         warn_only=draw.random() < 0.2,
         first_stan=draw.choice((0, 0, 999_997)),
-        mac_on_all_replies=draw.random() < 0.5,
+        mac_on_all_replies=mac_on_all,
         host_blocks_late=not knows_overtaking or draw.random() < 0.5,
-        unknown_reversal="25",
+        unknown_reversal="25" if mac_on_all else "00",
         has_pin_pad=draw.random() < 0.5,
     )
 
@@ -200,16 +198,18 @@ def _lane(draw: Random, number: int) -> LanePlan:
 KINDS = ("sale",) * 8 + ("preauth", "void", "balance", "refund")
 
 
-def _sale(draw: Random, index: int, lanes: int, end_s: float, swarm: Swarm) -> SalePlan:
+def _sale(draw: Random, index: int, lanes: tuple[LanePlan, ...], end_s: float, swarm: Swarm) -> SalePlan:
     slow = swarm.strikes("application-slow")
     cancels = swarm.strikes("application-cancels")
+    lane = draw.randrange(len(lanes))
     return SalePlan(
         index=index,
-        lane=draw.randrange(lanes),
+        lane=lane,
         at=draw.uniform(0.0, 0.7 * end_s),
         amount_minor=draw.randrange(1, 90_000) * 100 + draw.choice((0, 0, 0, 0, 0, 51)),
         kind=draw.choice(KINDS),
-        own_wire=draw.random() < 0.12,
+        # Of an application's own exchange the agent does not know the host: such lanes have one.
+        own_wire=draw.random() < 0.12 and len(lanes[lane].hosts) == 1,
         hands_over=draw.random() < 0.75,
         hand_over_s=draw.uniform(0.1, 5.0),
         confirm_s=draw.uniform(20.0, 200.0) if slow else draw.uniform(0.1, 5.0),

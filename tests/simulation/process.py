@@ -6,7 +6,6 @@ It dies where the world says so, also between a record and its effects, and is s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from agent import outcomes
@@ -21,7 +20,7 @@ from tests.simulation.disk import DiskJournal, SimulatedDisk
 from tests.simulation.plan import REPORT_SLACK_S, LanePlan
 from tests.simulation.watch import Watch
 from tests.simulation.wire import PROBE_EVERY_S, SimLink
-from tests.simulation.world import BrokenRule, Died, World
+from tests.simulation.world import EPSILON_S, Died, World
 
 RESTART_S = 2.0
 POWER_BACK_S = 20.0
@@ -259,14 +258,13 @@ class Agent(Listener):
         self._arming += 1
         if due is not None:
             mine = self._arming
-            delay_s = max(0.0, self._world.since_power_on(due) - self._world.time)
+            delay_s = max(0.0, self._world.since_power_on(due) - self._world.time) + EPSILON_S
             self._world.after(delay_s, lambda: self._fire(mine), alive=True)
 
     def _fire(self, arming: int) -> None:
         if arming == self._arming:
             self._armed = None
-            self.loop.wake()
-            self.timers()
+            self.loop.wake()  # it is the loop's business to say when the next timer is due, as in the daemon
 
     def _probe(self) -> None:
         waiting = {txn.lane for txn in self.loop.pending() if txn.state in OWED and not txn.held}
@@ -304,6 +302,3 @@ def _told(outcome: outcomes.Outcome) -> str:
     if isinstance(outcome, outcomes.Lost):
         return f"lost, {outcome.text}"
     return f"not sent, {outcome.text}"
-
-
-__all__ = ["Agent", "BrokenRule", "ModelStorage", "Path", "SimClock", "Storage", "Watched"]

@@ -59,7 +59,7 @@ class Run:
         self.world.tell("everything has come to rest, or should have")
         book = {name: sale for till in self.tills for name, sale in till.book.items()}
         self.watch.finish(
-            {name: sale.delivered or sale.own_approval for name, sale in book.items()},
+            {name: sale.delivered for name, sale in book.items()},
             frozenset(name for name, sale in book.items() if sale.confirmed),
         )
 
@@ -113,6 +113,7 @@ class Run:
         self.office.release_all()
         for till in self.tills:
             till.ask_unconfirmed()
+            till.decide_parked()
 
     def _until(self, until: float) -> None:
         for _ in range(STEPS_MAX):

@@ -31,7 +31,7 @@ MAY_FOLLOW: Mapping[str, frozenset[str]] = {
     "declined": frozenset({"declined", "reversing"}),
     "reversing": frozenset({"reversing", "reversed", "parked", "settled", "declined"}),
     "reversed": frozenset({"reversed", "reversing"}),
-    "parked": frozenset({"parked", "reversed", "settled", "declined"}),
+    "parked": frozenset({"parked", "reversed", "settled", "declined", "completed", "reversing"}),
     "settled": frozenset({"settled"}),
 }
 FIXED = (
@@ -169,6 +169,9 @@ class Watch:
         if after == "settled":
             done = item.txn_id in self.settled_by_hand and entry.event == "Settle" and public["closing"]
             _hold(bool(done), "settled-by-nobody", f"{item.txn_id} was closed by {entry.event}")
+        if before == "parked" and after in ("completed", "reversing"):
+            said = item.public["undecided"] and entry.event in ("Complete", "Reverse")
+            _hold(bool(said), "decided-by-nobody", f"{entry.event} took {item.txn_id} out of parked")
         if before == "reversed":
             _hold(entry.event == "Answered", "reopened", f"{item.txn_id} was reversed and is open again")
 
