@@ -20,16 +20,22 @@ from agent.records import State, Transaction
 
 
 class DeviceRoom:
-    """All devices of this terminal. `make_desk(on_change)` gives drivers/desk.py's Desk."""
+    """All devices of this terminal. `make_desk(on_change)` gives drivers/desk.py's Desk.
+
+    `on_ready(name)`: a device is in service (again); `on_change()`: any device is in another state.
+    """
 
     def __init__(
         self,
         make_desk: Callable[[Callable[[Any], None]], Any],
         on_ready: Callable[[str], None],
         spawn: Callable[[Any], None],
+        on_change: Callable[[], None],
     ) -> None:
         self._make_desk = make_desk
         self._on_ready = on_ready
+        self._on_change = on_change
+        self._closed = False
         self._spawn = spawn
         self._aio = asyncio.get_running_loop()
         self._desk: Any = None
@@ -99,11 +105,13 @@ class DeviceRoom:
 
     async def test(self, name: str, timeout_s: float) -> str:
         """Exercise one device; what was seen in one line. Raises the driver's error."""
-        future = self._known_desk().submit(name, lambda device: device.test(_deadline(timeout_s)), timeout_s)
+        deadline_s = self._aio.time() + timeout_s
+        future = self._known_desk().submit(name, lambda device: device.test(deadline_s), timeout_s)
         return str(await asyncio.wrap_future(future))
 
     def close(self) -> None:
-        """Stop all devices."""
+        """Stop all devices; nobody is told of anything any more."""
+        self._closed = True
         if self._desk is not None:
             self._desk.close()
 
@@ -126,18 +134,17 @@ class DeviceRoom:
 
     def _changed(self, status: Any) -> None:
         """Called from a device's thread."""
-        if status.state == "ready":
-            self._aio.call_soon_threadsafe(self._ready, status.name)
+        if not self._closed:
+            self._aio.call_soon_threadsafe(self._moved, status.name, status.state)
 
-    def _ready(self, name: str) -> None:
-        self.paper.go_on()
-        self._on_ready(name)
+    def _moved(self, name: str, state: str) -> None:
+        if self._closed:
+            return
+        if state == "ready":
+            self.paper.go_on()
+            self._on_ready(name)
+        self._on_change()
 
 
 def _letterhead(shop: settings.Checkout) -> Letterhead:
     return Letterhead(shop.merchant_name, shop.header_lines, shop.footer_lines)
-
-
-def _deadline(timeout_s: float) -> float:
-    """The instant at which a device's own work must have ended: its thread's monotonic clock."""
-    return asyncio.get_running_loop().time() + timeout_s

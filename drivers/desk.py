@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from drivers.catalogue import Catalogue, load_catalogue
 from drivers.device import Device, DeviceStatus, DeviceWorker, LastOutcome
 from drivers.emv_session import TerminalData
-from drivers.errors import DeviceGone, PortAddressError
+from drivers.errors import DeviceGone, DeviceRefused, PortAddressError
+from drivers.hotplug import Hotplug
 from drivers.pinpad_ipp import IppPinPad
 from drivers.port import BytePort, deadline_in
 from drivers.printer_escpos import EscposPrinter, PrinterModel, PrintMemory, PrintOutcome
 from drivers.reader_ccid import CcidReader
+from drivers.reader_neo2 import NeoReader
 from drivers.serial_port import open_port
 from protocol.escpos import Slip
 from protocol.masking import mask_pan
@@ -71,12 +75,21 @@ class Presented:
 
 
 class Desk:
-    """All devices. `on_change` is told from the devices' threads."""
+    """All devices. `on_change` is told from the devices' threads.
 
-    def __init__(self, on_change: Callable[[DeviceStatus], None]) -> None:
+    `usb_backend`: a pyusb backend instead of libusb, for benches; `udev` False: names are only looked at.
+    """
+
+    def __init__(
+        self, on_change: Callable[[DeviceStatus], None], usb_backend: Any = None, *, udev: bool = True
+    ) -> None:
         self._on_change = on_change
+        self._usb_backend = usb_backend
+        self._catalogue = load_catalogue()
         self._workers: dict[str, DeviceWorker[Any]] = {}
         self._settings: dict[str, DeviceSetting] = {}
+        self._hotplug = Hotplug({}, udev=udev)
+        self._watching = False
 
     def configure(self, devices: Sequence[Configured], key_indexes: Mapping[str, int]) -> None:
         """Start what is new or changed, stop what is gone. Raises PortAddressError for an unknown driver."""
@@ -86,16 +99,21 @@ class Desk:
             )
             for device in devices
         }
-        makers = {name: _maker(setting) for name, setting in wanted.items()}
+        makers = {name: self._maker(setting) for name, setting in wanted.items()}
         for name in [name for name, old in self._settings.items() if wanted.get(name) != old]:
             self._workers.pop(name).close(timeout_s=0)
         for name in wanted.keys() - self._workers.keys():
             self._workers[name] = DeviceWorker(name, makers[name], self._on_change)
             self._workers[name].start()
         self._settings = wanted
+        self._hotplug.watch({name: (system_name(wanted[name].port), worker) for name, worker in self._workers.items()})
+        if self._workers and not self._watching:
+            self._watching = True
+            self._hotplug.start()
 
     def close(self) -> None:
         """Stop them all; a hung device is left to its thread."""
+        self._hotplug.close()
         for worker in self._workers.values():
             worker.close(timeout_s=0.5)
         self._workers.clear()
@@ -138,7 +156,9 @@ class Desk:
         """Wait for a card, read it and let it make its first cryptogram. `sale`: fields of TerminalData."""
         terminal = TerminalData(**sale)
 
-        def job(device: CcidReader) -> Presented:
+        def job(device: Device) -> Presented:
+            if not isinstance(device, CcidReader):
+                raise DeviceRefused(f"{reader} does not read chip cards", hint="name a CCID reader in [checkout]")
             device.wait_card(card_timeout_s)
             card = device.read_card(terminal, step_s)
             chip = device.first_generate_ac(terminal, step_s)
@@ -179,24 +199,48 @@ class Desk:
         """What the printer itself knows of a slip."""
         return self.submit(printer, lambda device: device.last_outcome(reference), timeout_s)
 
+    # --- making devices ------------------------------------------------------------------------
 
-def _maker(setting: DeviceSetting) -> Callable[[], Device]:
-    """How to make a fresh, closed device."""
+    def _maker(self, setting: DeviceSetting) -> Callable[[], Device]:
+        """How to make a fresh, closed device."""
+        port = setting.port
+        match setting.driver:
+            case "ccid-serial" | "ccid-usb":
+                return lambda: CcidReader(port, self._opener(port, USB_CCID))
+            case "neo2":
+                return lambda: NeoReader(port, self._opener(port, USB_CCID))
+            case "ipp":
+                return lambda: IppPinPad(port, self._opener(port, USB_CCID), setting.key_index)
+            case "escpos":
+                return self._printer_maker(setting)
+        raise PortAddressError(f"no driver is called {setting.driver!r}", "ccid-serial, ccid-usb, neo2, ipp or escpos")
 
-    def opener() -> BytePort:
-        if setting.port.startswith("usb:"):
-            from drivers.usb_port import open_usb  # libusb costs 15 ms and 3 MB; most terminals are serial
-
-            interface_class = USB_PRINTER if setting.driver == "escpos" else USB_CCID
-            return open_usb(setting.port, interface_class)
-        return open_port(setting.port)
-
-    if setting.driver in ("ccid-serial", "ccid-usb"):
-        return lambda: CcidReader(setting.port, opener)
-    if setting.driver == "ipp":
-        return lambda: IppPinPad(setting.port, opener, setting.key_index)
-    if setting.driver == "escpos":
-        memory: PrintMemory = PrintMemory()
+    def _printer_maker(self, setting: DeviceSetting) -> Callable[[], Device]:
+        memory = PrintMemory()
         model = PrinterModel(columns=setting.columns)
-        return lambda: EscposPrinter(setting.port, opener, model, memory)
-    raise PortAddressError(f"no driver is called {setting.driver!r}", "ccid-serial, ccid-usb, ipp or escpos")
+        models = partial(known_model, self._catalogue, columns=setting.columns)
+        opener = self._opener(setting.port, USB_PRINTER)
+        return lambda: EscposPrinter(setting.port, opener, model, memory, models)
+
+    def _opener(self, port: str, usb_class: int) -> Callable[[], BytePort]:
+        def opener() -> BytePort:
+            if port.startswith("usb:"):
+                from drivers.usb_port import open_usb  # libusb costs 15 ms and 3 MB; most terminals are serial
+
+                return open_usb(port, usb_class, self._usb_backend)
+            return open_port(port)
+
+        return opener
+
+
+def system_name(port: str) -> str:
+    """The name in the file system that stands for the device; "" = it has none (USB, a serial server)."""
+    return port.removeprefix("serial:").partition("?")[0] if port.startswith("serial:") else ""
+
+
+def known_model(catalogue: Catalogue, name: str, columns: int) -> PrinterModel | None:
+    """What the printer that calls itself `name` can do; None = the catalogue does not know it."""
+    known = catalogue.printer(name)
+    if known is None:
+        return None
+    return PrinterModel(known.process_id, known.real_time_status, known.automatic_status, columns)

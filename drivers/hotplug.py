@@ -77,7 +77,7 @@ class Hotplug:
     """Wakes workers when something was plugged in or pulled.
 
     `names` maps a worker to the path that stands for its device (a stable /dev name); workers without a path
-    are woken at every USB event.
+    are woken at every USB event. `watch` exchanges them while it runs.
     """
 
     def __init__(
@@ -87,13 +87,20 @@ class Hotplug:
         poll_s: float = POLL_S,
         udev: bool = True,
     ) -> None:
-        self._names = dict(names)
         self._on_event = on_event
         self._poll_s = poll_s
         self._stop = threading.Event()
-        self._seen = {name: _identity(path) for name, (path, _) in self._names.items()}
+        self._names: Mapping[str, tuple[str, Wakeable]] = {}
+        self._seen: dict[str, str] = {}
+        self.watch(names)
         self._observer = _udev_observer(self._from_udev) if udev else None
         self._thread = threading.Thread(target=self._watch, name="hotplug", daemon=True)
+
+    def watch(self, names: Mapping[str, tuple[str, Wakeable]]) -> None:
+        """From now on these; never waits, so that a reload may call it."""
+        # Both are exchanged as wholes: the watching thread sees the old ones or the new ones.
+        self._seen = {name: _identity(path) for name, (path, _) in names.items()}
+        self._names = dict(names)
 
     def start(self) -> None:
         """Begin to watch."""
@@ -116,10 +123,11 @@ class Hotplug:
 
     def look(self) -> None:
         """Compare names with the last look, and wake the workers whose name came, went or points elsewhere."""
-        for name, (path, worker) in self._names.items():
+        names, seen = self._names, self._seen
+        for name, (path, worker) in names.items():
             identity = _identity(path)
-            if identity != self._seen[name]:
-                self._seen[name] = identity
+            if identity != seen.get(name, identity):
+                seen[name] = identity
                 self._tell(name, "attached" if identity else "detached", [worker])
 
     def _from_udev(self, device: Any) -> None:

@@ -34,6 +34,15 @@ STATUS_TIMEOUT_S = 3.0
 REMEMBERED = 256  # outcomes by reference; the journal keeps the rest
 TEST_REFERENCE = "printer-test"
 
+# What a hand must do about a cause (PrinterStatus.cause).
+HINTS = {
+    "paper out": "change the paper and close the cover",
+    "cover open": "close the cover",
+    "cutter": "clear the cutter, switch the printer off and on",
+    "offline": "look at the button and the lamps of the printer",
+    "silent": "check power, cable and speed",
+}
+
 Outcome = Literal["printed", "not printed", "unknown"]
 
 
@@ -89,7 +98,10 @@ class PrintMemory:
 
 
 class EscposPrinter(PortDevice[BytePort]):
-    """See the module. `memory` is shared by the Device objects that follow each other on one printer."""
+    """See the module. `memory` is shared by the Device objects that follow each other on one printer.
+
+    `models`: what the model that a USB printer says it is can do; `model`: what is assumed of the others.
+    """
 
     kind = "printer"
 
@@ -99,9 +111,11 @@ class EscposPrinter(PortDevice[BytePort]):
         opener: Callable[[], BytePort],
         model: PrinterModel = PrinterModel(),
         memory: PrintMemory | None = None,
+        models: Callable[[str], PrinterModel | None] = lambda name: None,
     ) -> None:
         super().__init__(address, opener)
         self._model = model
+        self._models = models
         self._memory = memory or PrintMemory()
         self._stream: FrameStream[escpos.PrinterEvent] | None = None
         self._real_time: list[int] = []
@@ -134,6 +148,7 @@ class EscposPrinter(PortDevice[BytePort]):
         self._stream = FrameStream(port, escpos.event_scanner())
         if isinstance(port, UsbBytePort):
             self._device_id = escpos.parse_device_id(port.printer_device_id())
+            self._model = self._models(self.firmware) or self._model
             if not port.readable:
                 self._model = replace(self._model, process_id=False, real_time_status=False, automatic_status=False)
         if self._model.automatic_status and self._ask_status(deadline_s).online:
@@ -150,8 +165,16 @@ class EscposPrinter(PortDevice[BytePort]):
         slip = Slip((escpos.Line("打印机测试 printer test", "center"), escpos.Feed(3), escpos.CutPaper()))
         outcome = self.print_slip(slip, TEST_REFERENCE, remaining(deadline_s))
         if outcome.outcome == "not printed":
-            raise DeviceRefused(f"the test line was not printed: {outcome.cause}", outcome.cause)
-        return f"test line {outcome.outcome}{': ' + outcome.cause if outcome.cause else ''}"
+            raise DeviceRefused(
+                f"the test line was not printed: {outcome.cause}", outcome.cause, HINTS.get(outcome.cause, "")
+            )
+        if outcome.outcome == "printed":
+            return "test line printed"
+        if self._model.process_id:
+            raise DeviceTimeout(
+                f"the test line was sent and not confirmed: {outcome.cause}", HINTS.get(outcome.cause, "")
+            )
+        return "test line sent; this model cannot say that it is on paper: look at the printer"
 
     # ------------------------------------------------------------ status
 
