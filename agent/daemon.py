@@ -33,7 +33,7 @@ from agent.room import DeviceRoom
 from agent.rpc import Limits, Peer, RpcServer
 from agent.status import StatusWriter
 from agent.status_views import Views
-from agent.vault import Vault
+from agent.vault import Vault, VaultError
 from protocol.errors import AgentError
 
 EX_USAGE, EX_SOFTWARE, EX_CANTCREAT, EX_IOERR, EX_CONFIG = 64, 70, 73, 74, 78
@@ -367,7 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.set_up(configuration.agent.log_level)
     try:
         return asyncio.run(_run(configuration))
-    except JournalError as error:
+    except (JournalError, VaultError) as error:
         log.critical("%s", error)
         return EX_CANTCREAT
     except AgentError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import astuple, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ EVIDENCE_MAX = 20
 
 Confirm = Literal["on-approval", "by-application"]
 OnUnknown = Literal["reverse", "none", "park"]
-Driver = Literal["agent", "application", "checkout"]
+Driver = Literal["agent", "application", "checkout", "gateway"]
 
 
 class State(StrEnum):
@@ -55,12 +55,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """Who closed an item by hand, why, and the bank's reference for it."""
+    """Who closed an item by hand, why, the bank's reference for it, and who said so too."""
 
     by: str
     reason: str
     bank_reference: str
     at_utc: str
+    confirmed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,12 @@ class Transaction:
         return self.attempts - self.link_failures
 
     def with_evidence(self, at_utc: str, what: str, detail: str) -> Transaction:
-        """The same with one more piece of evidence, up to `EVIDENCE_MAX`; then only counted."""
-        if len(self.evidence) >= EVIDENCE_MAX:
+        """The same with one more piece of evidence; a mere repetition, or more than `EVIDENCE_MAX`, is only counted.
+
+        A host that answers the same for days must not push out the one message that matters.
+        """
+        repeated = any((piece.what, piece.detail) == (what, detail) for piece in self.evidence)
+        if repeated or len(self.evidence) >= EVIDENCE_MAX:
             return replace(self, evidence_dropped=self.evidence_dropped + 1)
         return replace(self, evidence=(*self.evidence, Evidence(at_utc, what, detail)))
 
@@ -156,11 +161,7 @@ class Transaction:
         facts["request_identity"] = dict(self.request_identity)
         facts["frozen"] = self.frozen.describe() if self.frozen else None
         facts["evidence"] = [[e.at_utc, e.what, e.detail] for e in self.evidence]
-        facts["closing"] = (
-            None
-            if self.closing is None
-            else [self.closing.by, self.closing.reason, self.closing.bank_reference, self.closing.at_utc]
-        )
+        facts["closing"] = None if self.closing is None else [*astuple(self.closing)]
         return facts
 
     def secret(self) -> bytes:

@@ -28,6 +28,7 @@ while_pending = "warn"
 
 [journal]
 presize_bytes = 1048576
+reserve_bytes = {reserve_bytes}
 
 [[lane]]
 name = "main"
@@ -63,6 +64,7 @@ class AgentBench:
         confirm_timeout_s: float = 60.0,
         reply_timeout_s: float = 0.5,
         overtake_window_s: float = 1.0,
+        reserve_bytes: int = 16 << 20,
         more: str = "",
     ) -> None:
         self.directory = directory
@@ -84,6 +86,7 @@ class AgentBench:
                 confirm_timeout_s=confirm_timeout_s,
                 reply_timeout_s=reply_timeout_s,
                 overtake_window_s=overtake_window_s,
+                reserve_bytes=reserve_bytes,
                 more=more,
             )
         )

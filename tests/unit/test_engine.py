@@ -427,9 +427,20 @@ def test_an_acknowledgement_that_comes_after_closing_is_evidence() -> None:
 
 def test_evidence_is_capped_and_the_rest_is_counted() -> None:
     dialogue = tried()
-    for _ in range(EVIDENCE_MAX + 5):
-        dialogue.feed(Noticed("0410 that does not match", "STAN 000999"))
+    for number in range(EVIDENCE_MAX + 5):
+        dialogue.feed(Noticed("0410 that does not match", f"STAN {number:06d}"))
     assert (len(dialogue.record.evidence), dialogue.record.evidence_dropped) == (EVIDENCE_MAX, 5)
+
+
+def test_a_repeated_refusal_does_not_push_out_the_evidence_that_matters() -> None:
+    dialogue = tried()
+    for _ in range(EVIDENCE_MAX + 5):
+        dialogue.feed(answered("96", "reversal")).feed(Wake())
+    dialogue.feed(answered("00", "request", awaited=False))
+    assert [piece.what for piece in dialogue.record.evidence] == [
+        "reversal refused with 96",
+        "late answer to the request",
+    ]
 
 
 # --- storage of the record ---
