@@ -1,7 +1,7 @@
 """Waits, decides, stores, acts, re-arms: the one loop, without sockets and without threads.
 
 Rules not to break:
-1. `_store` is the only caller of the journal's write, and nothing leaves before it returned.
+1. `_write` is the only caller of the journal's write, and nothing leaves before it returned.
 2. A lane carries one exchange at a time (a terminal's conversation with its host).
 3. `Clock` is the only reader of a clock.
 4. After a failed write nothing is decided any more: the error goes up and ends the process.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -48,7 +48,7 @@ from protocol.errors import AgentError, MessageError
 from protocol.iso8583 import Message
 from protocol.masking import mask_pan
 from protocol.matching import Match, match_reply
-from protocol.requests import RequestFacts, build_request
+from protocol.requests import RequestFacts, build_network_message, build_request
 from protocol.reversal import Learnt, freeze, identity_of
 
 STAN_MAX = 999_999  # DE 11 is n 6 (ISO 8583); 000000 is not used.
@@ -90,6 +90,9 @@ class Listener:
     def effect(self, txn: Transaction, effect: Alarm | Slip) -> None:
         """An alarm, or a slip to print."""
 
+    def answered(self, lane: str, code: str, processing_requirement: int) -> None:
+        """The host answered a request or a reversal with this code; the header says what it wants besides."""
+
     def lane_free(self, lane: str) -> None:
         """A lane's exchange has ended and no reversal took its place."""
 
@@ -116,6 +119,18 @@ class Gate:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Why a lane starts no sale at the moment, whatever is owed: not signed on, or its batch is being settled."""
+
+    code: str
+    text: str
+    hint: str
+
+
+Heard = Callable[[outcomes.Outcome, Message | None], None]
+
+
 @dataclass(slots=True)
 class Lane:
     """One terminal's conversation with its host: its rules, and what is under way."""
@@ -132,6 +147,8 @@ class Lane:
     warn_only: bool = False
     reserved: bool = False  # a sale waits for the lane: no further reversal starts before it
     several_hosts: bool = False
+    closed: Closed | None = None
+    heard: Heard | None = None  # who is told how the session's exchange under way ended
     busy: outcomes.Exchange | None = None
     purpose: str = ""
     requests: dict[str, Message] = field(default_factory=dict)
@@ -189,7 +206,7 @@ class Loop:
         """Take up everything that is pending; what is owed is tried at once."""
         self._counters = self._journal.counters()
         for row in reversed(self._journal.recent(FINISHED_KEPT)):
-            for stan in load(row.public, b"").stans:
+            for stan in load(row.public, b"").stans if is_transaction(row.txn_id) else ():
                 self._by_stan[row.lane, stan] = row.txn_id
         for stored in self._journal.pending():
             self._remember(_loaded(stored))
@@ -208,7 +225,7 @@ class Loop:
         if before is not None:
             lane.requests, lane.due, lane.stans = before.requests, before.due, before.stans
             lane.chip_answers = before.chip_answers
-            lane.reserved = before.reserved
+            lane.reserved, lane.closed = before.reserved, before.closed
         self.lanes[lane.name] = lane
 
     def drop_lane(self, name: str) -> None:
@@ -225,7 +242,7 @@ class Loop:
         txn = self._live.get(txn_id) or self._finished.get(txn_id)
         if txn is not None:
             return txn
-        stored = self._journal.get(txn_id)
+        stored = self._journal.get(txn_id) if is_transaction(txn_id) else None
         return _loaded(stored) if stored else None
 
     def find(self, lane: str, reference: str) -> Transaction | None:
@@ -274,6 +291,8 @@ class Loop:
             raise RefusedError("A-REFERENCE-USED", text, "ask transaction.status, or use a new reference")
         if lane.busy is not None and order.driver != "application":
             raise RefusedError("A-LANE-BUSY", f"lane {lane.name} is in an exchange", "try again when it has ended")
+        if lane.closed is not None:
+            raise RefusedError(lane.closed.code, lane.closed.text, lane.closed.hint)
         objection = self.objection(lane)
         if objection and not lane.warn_only:
             raise RefusedError("A-PENDING", objection, "see reversalctl list; reversals are being sent")
@@ -354,6 +373,61 @@ class Loop:
     def _count(self, lane: Lane) -> int:
         return self._counters.get(f"txn:{lane.name}", 0) + 1
 
+    # --- the session: sign-on, echo test, settlement -------------------------------------------
+
+    def converse(self, lane_name: str, name: str, heard: Heard, totals: str = "") -> None:
+        """Send one message of the profile's session on an idle lane; `heard` is told once how it ended.
+
+        Its STAN is stored before its bytes leave. Raises MessageError where the profile cannot make it.
+        """
+        lane, now = self.lane(lane_name), self._clock.now()
+        assert lane.busy is None, f"lane {lane.name} is in an exchange"
+        (stan,) = self._next_stans(lane, 1)
+        message = build_network_message(lane.policy.profile, name, self._session_facts(lane, stan, now), totals)
+        identity = identity_of(message)
+        self._write((), {f"stan:{lane.name}": int(stan)})
+        self._exchanges += 1
+        lane.busy = outcomes.Exchange(
+            self._exchanges,
+            lane.name,
+            f"{name}:{lane.name}",
+            lane.policy.profile.codec.pack(message),
+            None,
+            False,
+            lambda reply: self._match(lane, identity, reply)[1].accepted,
+        )
+        lane.purpose, lane.heard = "session", heard
+        self._wire.exchange(lane.busy)
+        self._listener.timers()
+
+    def keep(self, entries: Sequence[Entry]) -> int:
+        """Store what is no transaction (a session, a settlement): ids with a colon, never pending. The last number."""
+        assert not any(is_transaction(entry.txn_id) or entry.pending for entry in entries)
+        return self._write(entries, {})
+
+    def _session_facts(self, lane: Lane, stan: str, now: Now) -> RequestFacts:
+        local = now.utc.astimezone()
+        return RequestFacts(
+            kind="",
+            currency=lane.currency,
+            stan=stan,
+            batch=lane.batch,
+            terminal_id=lane.terminal_id,
+            merchant_id=lane.merchant_id,
+            acquirer=lane.acquirer,
+            operator=f"{lane.operator:<3}" if lane.operator else "",
+            year=local.strftime("%y"),
+            local_date=local.strftime("%m%d"),
+            local_time=local.strftime("%H%M%S"),
+            transmission=now.stamp,
+        )
+
+    def _heard(self, lane: Lane, outcome: outcomes.Outcome) -> None:
+        heard, lane.heard = lane.heard, None
+        assert heard is not None
+        codec = lane.policy.profile.codec
+        heard(outcome, codec.unpack(outcome.body) if isinstance(outcome, outcomes.Replied) else None)
+
     # --- events --------------------------------------------------------------------------------
 
     def handle(self, txn_id: str, event: Event) -> Transaction:
@@ -400,12 +474,16 @@ class Loop:
         assert lane.busy is not None
         txn_id, purpose = lane.busy.txn_id, lane.purpose
         lane.busy, lane.purpose = None, ""
-        if isinstance(outcome, outcomes.Unsent):
+        if purpose == "session":
+            self._heard(lane, outcome)
+        elif isinstance(outcome, outcomes.Unsent):
             self.handle(txn_id, Unsent(outcome.cause, outcome.text))
         elif isinstance(outcome, outcomes.Lost):
             self.handle(txn_id, Lost(outcome.cause, outcome.text, outcome.host))
         else:
-            self.handle(txn_id, self._answered(lane, txn_id, purpose, outcome, awaited=True))
+            event = self._answered(lane, txn_id, purpose, outcome, awaited=True)
+            self.handle(txn_id, event)
+            self._listener.answered(lane.name, event.code, outcome.processing_requirement)
         self._wake_lane(lane)
         if lane.busy is None:
             self._listener.lane_free(lane.name)
@@ -455,7 +533,7 @@ class Loop:
     def _store(
         self, before: Transaction, after: Transaction, event: Event, now: Now, counters: Mapping[str, int]
     ) -> None:
-        """Rule 1: the only write, durable on return."""
+        """The new record, durable on return."""
         secret = b"" if before.state is not State.NEW and before.secret() == after.secret() else after.secret()
         entry = Entry(
             txn_id=after.id,
@@ -468,8 +546,13 @@ class Loop:
             secret=secret,
             at_utc=now.at_utc,
         )
-        self._journal.append([entry], counters)
+        self._write([entry], counters)
+
+    def _write(self, entries: Sequence[Entry], counters: Mapping[str, int]) -> int:
+        """Rule 1: the only write."""
+        seq = self._journal.append(entries, counters)
         self._counters.update(counters)
+        return seq
 
     def _remember(self, txn: Transaction) -> None:
         lane = self.lanes.get(txn.lane)
@@ -585,6 +668,11 @@ class Loop:
     def _unmatched(self, lane_name: str, what: str, detail: str) -> None:
         self.strays["unmatched"] += 1
         self.unmatched = [*self.unmatched[1 - UNMATCHED_KEPT :], (lane_name, what, detail)]
+
+
+def is_transaction(txn_id: str) -> bool:
+    """Whether a journal id is a transaction's; sessions and settlements have a colon in theirs."""
+    return ":" not in txn_id
 
 
 def _loaded(stored: Stored) -> Transaction:
