@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from agent.events import Answered, Complete, Event, Hold, Park, Release, Retry, Reverse, Settle
 from agent.loop import Loop, Order, RefusedError, unconfirmed
@@ -40,6 +40,8 @@ CARD_SHAPES = {
     "chip_data": (r"([0-9A-Fa-f]{2}){1,255}", "1 to 255 bytes in hexadecimal"),
     "operator": (r"[0-9A-Za-z]{1,3}", "1 to 3 letters or digits"),
 }
+
+T = TypeVar("T")
 
 
 class Checkout(Protocol):
@@ -142,23 +144,37 @@ class Api:
 
     async def send(self, lane_name: str, order: Order) -> Transaction:
         """Wait for the lane, give pending reversals their turn, record the intent and let it leave."""
+        return await self.in_turn(lane_name, lambda: self._loop.begin(lane_name, order))
+
+    async def in_turn(self, lane_name: str, act: Callable[[], T], *, owed_first: bool = True) -> T:
+        """Do what needs a free lane, when its turn has come. `owed_first`: pending reversals go before it."""
         async with self._turns.setdefault(lane_name, asyncio.Lock()):
-            await self._before_sale(lane_name)
+            if owed_first:
+                await self._before_sale(lane_name)
             self._loop.reserve(lane_name, wanted=True)
             try:
                 await self._until_free(lane_name)
-                return self._loop.begin(lane_name, order)
+                return act()
             finally:
                 self._loop.reserve(lane_name, wanted=False)
 
     async def settled_answer(self, txn: Transaction) -> Transaction:
         """Wait until the outcome is known. Every exchange has an end, so this has one."""
         while txn.state in (State.NEW, State.BEGUN):
-            await self._change(txn.id)
-            latest = self._loop.get(txn.id)
-            assert latest is not None
-            txn = latest
+            txn = await self._moved(txn)
         return txn
+
+    async def attempt_over(self, txn: Transaction) -> Transaction:
+        """Wait until no attempt of its reversal is under way."""
+        while txn.sending:
+            txn = await self._moved(txn)
+        return txn
+
+    async def _moved(self, txn: Transaction) -> Transaction:
+        await self._change(txn.id)
+        latest = self._loop.get(txn.id)
+        assert latest is not None
+        return latest
 
     def begin(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """Record the intent of an application that talks to the host itself."""

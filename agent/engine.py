@@ -52,6 +52,9 @@ from protocol.reversal import reason_code, render
 
 Decision = tuple[Transaction, tuple[Effect, ...]]
 
+# The cause of a `Reverse` that stands for the application's own 0400 or 0420 (agent/gateway_lane.py).
+OWN_REVERSAL = "own-reversal"
+
 
 def decide(record: Transaction, event: Event, now: Now, policy: Policy) -> Decision:
     """The next record and what follows from it."""
@@ -322,8 +325,11 @@ def refuse_complete(record: Transaction, event: Complete, now: Now, policy: Poli
     return _refuse(record, "A-NOT-COMPLETED", f"the sale is {record.outcome}, it cannot be completed", hint)
 
 
-def refuse_reverse(record: Transaction, event: Reverse, now: Now, policy: Policy) -> Decision:
-    """A completed sale is undone by the merchant's void or refund."""
+def completed_reversed(record: Transaction, event: Reverse, now: Now, policy: Policy) -> Decision:
+    """A completed sale is undone by a void or a refund; behind a gateway the application may call it off itself."""
+    if record.driver == "gateway" and event.cause == OWN_REVERSAL:
+        reopened = replace(_acted(record, "reversed", event.by, now), ended_at_utc="")
+        return _owe(reopened, event.reason, event.cause, now, policy)
     return _refuse(record, "A-COMPLETED", "the sale is completed", "use a void or a refund")
 
 
@@ -464,7 +470,7 @@ _ROWS: dict[type[Event], tuple[Handler, ...]] = {
     Answered:    (_impossible,  request_answered, note,               note,            declined_answered, attempt_answered, reversed_answered, attempt_answered, note),
     Noticed:     (_impossible,  note,             note,               note,            note,              note,             note,              note,             note),
     Complete:    (_impossible,  begun_completed,  approved_completed, ignore,          refuse_complete,   refuse_complete,  refuse_complete,   parked_completed, refuse_complete),
-    Reverse:     (_impossible,  begun_reversed,   approved_reversed,  refuse_reverse,  ignore,            ignore,           ignore,            parked_reversed,  ignore),
+    Reverse:     (_impossible,  begun_reversed,   approved_reversed,  completed_reversed, ignore,            ignore,           ignore,            parked_reversed,  ignore),
     Wake:        (_impossible,  begun_due,        approved_due,       ignore,          ignore,            attempt,          ignore,            attempt,          ignore),
     Restart:     (_impossible,  begun_restart,    approved_restart,   ignore,          ignore,            owed_restart,     ignore,            owed_restart,     ignore),
     Resume:      (_impossible,  ignore,           ignore,             ignore,          ignore,            owed_resume,      ignore,            ignore,           ignore),

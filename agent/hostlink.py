@@ -176,7 +176,9 @@ class LaneLink:
         return await self._converse(waiting, data)
 
     async def _message(self, exchange: Exchange) -> bytes:
-        """The bytes for the wire: MAC placed where the message has one, envelope around it."""
+        """The bytes for the wire: MAC placed where the message has one, envelope around it. A frame stays as it is."""
+        if exchange.frame:
+            return exchange.frame
         body = exchange.body
         parts = None if isinstance(self.macs, NoMac) else split(self._profile, body)
         if parts:
@@ -345,7 +347,7 @@ def _accepts(exchange: Exchange, body: bytes) -> bool:
 
 
 def _replied(frame: HostFrame, mac: MacVerdict, standing: Standing) -> Replied:
-    return Replied(frame.body, mac, standing.host, frame.processing_requirement)
+    return Replied(frame.body, mac, standing.host, frame.processing_requirement, frame.tpdu, frame.header)
 
 
 def _failed(waiting: _Waiting, error: LinkError) -> Unsent | Lost:

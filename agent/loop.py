@@ -16,7 +16,7 @@ import heapq
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -49,9 +49,10 @@ from protocol.iso8583 import Message
 from protocol.masking import mask_pan
 from protocol.matching import Match, match_reply
 from protocol.requests import RequestFacts, build_network_message, build_request
-from protocol.reversal import Learnt, freeze, identity_of
+from protocol.reversal import Learnt, freeze, identity_of, kind_of
 
 STAN_MAX = 999_999  # DE 11 is n 6 (ISO 8583); 000000 is not used.
+STAN_DIGITS = 6
 FINISHED_KEPT = 2_000  # Finished items kept in memory so that late answers find them. Assumed.
 UNMATCHED_KEPT = 20  # Strays of no known item that the status shows. Assumed.
 
@@ -90,6 +91,9 @@ class Listener:
     def effect(self, txn: Transaction, effect: Alarm | Slip) -> None:
         """An alarm, or a slip to print."""
 
+    def replied(self, txn_id: str, purpose: str, reply: outcomes.Replied) -> None:
+        """The awaited answer as it came, just before it is decided about. It may hold card data."""
+
     def answered(self, lane: str, code: str, processing_requirement: int) -> None:
         """The host answered a request or a reversal with this code; the header says what it wants besides."""
 
@@ -117,6 +121,14 @@ class Gate:
         if self.age_s is not None and oldest_s > self.age_s:
             return f"the oldest reversal is {oldest_s:.0f} s old, {self.age_s:.0f} s allowed"
         return ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Passage:
+    """A message of an application on its way through the agent: what it says, and the exact frame."""
+
+    message: Message
+    frame: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,9 @@ class Lane:
     busy: outcomes.Exchange | None = None
     purpose: str = ""
     requests: dict[str, Message] = field(default_factory=dict)
+    frames: dict[str, bytes] = field(default_factory=dict)  # of requests that an application made; never stored
+    stand_in: Passage | None = None  # the application's own reversal, sent in place of ours
+    relayed: Callable[[outcomes.Outcome], None] | None = None  # who waits for a message that is not recorded
     due: list[tuple[float, str]] = field(default_factory=list)
     stans: set[str] = field(default_factory=set)
     chip_answers: dict[str, str] = field(default_factory=dict)  # element 55 of replies; never stored
@@ -224,7 +239,7 @@ class Loop:
         assert before is None or before.busy is None, f"lane {lane.name} is in an exchange"
         if before is not None:
             lane.requests, lane.due, lane.stans = before.requests, before.due, before.stans
-            lane.chip_answers = before.chip_answers
+            lane.frames, lane.chip_answers = before.frames, before.chip_answers
             lane.reserved, lane.closed = before.reserved, before.closed
         self.lanes[lane.name] = lane
 
@@ -268,6 +283,69 @@ class Loop:
         txn = self._new(lane, order, request, f"{lane.name}-{counters[f'txn:{lane.name}']}", stans, now)
         lane.requests[txn.id] = request
         return self._apply(txn, Begin(), now, counters)
+
+    # --- an application's own messages (agent/gateway_lane.py) ---------------------------------
+
+    def begin_message(self, lane_name: str, passage: Passage) -> Transaction:
+        """Record the intent of a request that an application made, durably, then let its exact frame leave.
+
+        Raises: RefusedError, MessageError and the journal's refusals, before anything was stored or sent.
+        """
+        lane, message = self.lane(lane_name), passage.message
+        _refuse_foreign(lane, message)
+        profile, now = lane.policy.profile, self._clock.now()
+        number, stan = self._count(lane), message.get(11)
+        card = {"pan": message.get(2), "track2": message.get(35)}
+        order = Order(f"{stan}/{number}", kind_of(message, profile).name, int(message.get(4, "0")), card)
+        order = replace(order, driver="gateway", confirm="by-application")
+        self._admit(lane, order)
+        ours = _far_from(stan)
+        stans = (stan, ours) if profile.reversal.stan == "own" else (stan,)
+        txn = self._new(lane, order, message, f"{lane.name}-{number}", stans, now)
+        at = profile.session.batch_at
+        txn = replace(
+            txn,
+            batch=(at.of(message.get(at.field)) if at else "") or lane.batch,
+            merchant_id=message.get(42) or lane.merchant_id,
+            currency=message.get(49) or lane.currency,
+        )
+        lane.requests[txn.id], lane.frames[txn.id] = message, passage.frame
+        return self._apply(txn, Begin(), now, {f"stan:{lane.name}": int(ours), f"txn:{lane.name}": number})
+
+    def stand_in(self, txn_id: str, passage: Passage) -> bool:
+        """Send the application's own reversal as the next attempt of this item; False where none may be made."""
+        txn = self.get(txn_id)
+        assert txn is not None
+        lane = self.lane(txn.lane)
+        assert lane.busy is None, f"lane {lane.name} is in an exchange"
+        lane.stand_in = passage
+        try:
+            each = lane.policy.profile.reversal.stan_each_try
+            self.handle(txn_id, Wake(passage.message.get(11) if each else ""))
+        finally:
+            if lane.busy is None:
+                lane.stand_in = None
+        return lane.busy is not None
+
+    def relay(
+        self,
+        lane_name: str,
+        frame: bytes,
+        accept: Callable[[bytes], bool],
+        relayed: Callable[[outcomes.Outcome], None],
+    ) -> None:
+        """Carry a message that moves no money, unrecorded; `relayed` gets the one outcome."""
+        lane = self.lane(lane_name)
+        assert lane.busy is None, f"lane {lane.name} is in an exchange"
+        self._exchanges += 1
+        lane.busy = outcomes.Exchange(self._exchanges, lane.name, "", b"", None, False, accept, frame)
+        lane.purpose, lane.relayed = "relay", relayed
+        self._wire.exchange(lane.busy)
+
+    def by_stan(self, lane_name: str, stan: str) -> Transaction | None:
+        """The latest transaction under this number."""
+        txn_id = self._by_stan.get((lane_name, stan), "")
+        return self.get(txn_id) if txn_id else None
 
     def objection(self, lane: Lane) -> str:
         """Why no new sale may start now because of what is owed; "" if it may."""
@@ -476,14 +554,19 @@ class Loop:
         lane.busy, lane.purpose = None, ""
         if purpose == "session":
             self._heard(lane, outcome)
+        elif lane.relayed is not None:
+            relayed, lane.relayed = lane.relayed, None
+            relayed(outcome)
         elif isinstance(outcome, outcomes.Unsent):
             self.handle(txn_id, Unsent(outcome.cause, outcome.text))
         elif isinstance(outcome, outcomes.Lost):
             self.handle(txn_id, Lost(outcome.cause, outcome.text, outcome.host))
         else:
+            self._listener.replied(txn_id, purpose, outcome)
             event = self._answered(lane, txn_id, purpose, outcome, awaited=True)
             self.handle(txn_id, event)
             self._listener.answered(lane.name, event.code, outcome.processing_requirement)
+        lane.stand_in = None
         self._wake_lane(lane)
         if lane.busy is None:
             self._listener.lane_free(lane.name)
@@ -575,6 +658,7 @@ class Loop:
         self._finished[txn.id] = txn
         if lane is not None:
             lane.requests.pop(txn.id, None)
+            lane.frames.pop(txn.id, None)
             lane.chip_answers.pop(txn.id, None)
             lane.stans -= txn.stans
         while len(self._finished) > FINISHED_KEPT:
@@ -587,19 +671,20 @@ class Loop:
 
     def _perform(self, lane: Lane, txn: Transaction, effect: Effect) -> None:
         if isinstance(effect, SendRequest):
-            request = lane.requests[txn.id]
-            self._send(lane, txn, "request", lane.policy.profile.codec.pack(request), "")
+            body = lane.policy.profile.codec.pack(lane.requests[txn.id])
+            self._send(lane, txn, "request", body, "", lane.frames.get(txn.id, b""))
         elif isinstance(effect, SendReversal):
-            self._send(lane, txn, "reversal", effect.body, effect.host)
+            frame = lane.stand_in.frame if lane.stand_in else b""
+            self._send(lane, txn, "reversal", effect.body, effect.host, frame)
         elif isinstance(effect, (Alarm, Slip)):
             self._listener.effect(txn, effect)
         else:
             raise AssertionError(f"nobody performs {type(effect).__name__}")
 
-    def _send(self, lane: Lane, txn: Transaction, purpose: str, body: bytes, host: str) -> None:
+    def _send(self, lane: Lane, txn: Transaction, purpose: str, body: bytes, host: str, frame: bytes) -> None:
         assert lane.busy is None, f"lane {lane.name} is in an exchange"
         self._exchanges += 1
-        identity = self._identity(txn, purpose)
+        identity = self._awaited_identity(lane, txn, purpose)
 
         def accept(reply: bytes) -> bool:
             try:
@@ -608,7 +693,7 @@ class Loop:
                 return False
 
         only_host = bool(host) and purpose == "reversal" and not lane.may_change_host
-        lane.busy = outcomes.Exchange(self._exchanges, lane.name, txn.id, body, host or None, only_host, accept)
+        lane.busy = outcomes.Exchange(self._exchanges, lane.name, txn.id, body, host or None, only_host, accept, frame)
         lane.purpose = purpose
         self._wire.exchange(lane.busy)
 
@@ -648,6 +733,12 @@ class Loop:
             return txn.request_identity
         return {**txn.frozen.identity, "11": txn.try_stan} if txn.try_stan else txn.frozen.identity
 
+    def _awaited_identity(self, lane: Lane, txn: Transaction, purpose: str) -> Mapping[str, str]:
+        """The same for the exchange under way: what an application sent in place of ours is answered as sent."""
+        if purpose == "reversal" and lane.stand_in:
+            return identity_of(lane.stand_in.message)
+        return self._identity(txn, purpose)
+
     def _match(self, lane: Lane, identity: Mapping[str, str], body: bytes) -> tuple[Message, Match]:
         message = lane.policy.profile.codec.unpack(body)
         return message, match_reply(identity, message, lane.policy.profile)
@@ -657,7 +748,8 @@ class Loop:
     ) -> Answered:
         txn = self.get(txn_id)
         assert txn is not None
-        message, match = self._match(lane, self._identity(txn, purpose), reply.body)
+        identity = self._awaited_identity(lane, txn, purpose) if awaited else self._identity(txn, purpose)
+        message, match = self._match(lane, identity, reply.body)
         learnt = Learnt(approval_code=message.get(38), rrn=message.get(37), date=message.get(13), time=message.get(12))
         if purpose == "request" and awaited and message.get(55):
             lane.chip_answers[txn_id] = message.get(55)
@@ -668,6 +760,24 @@ class Loop:
     def _unmatched(self, lane_name: str, what: str, detail: str) -> None:
         self.strays["unmatched"] += 1
         self.unmatched = [*self.unmatched[1 - UNMATCHED_KEPT :], (lane_name, what, detail)]
+
+
+def _refuse_foreign(lane: Lane, message: Message) -> None:
+    """A request of another terminal, or under a number that a pending item bears, does not begin."""
+    stan = message.get(11)
+    if message.get(41).rstrip() != lane.terminal_id:
+        text = f"the message is of another terminal than lane {lane.name}'s {lane.terminal_id}"
+        raise RefusedError("A-TERMINAL", text, "one lane and one gateway for each terminal id")
+    if len(stan) != STAN_DIGITS:
+        raise RefusedError("A-STAN", "the message has no STAN", "it could not be reversed")
+    if stan in lane.stans:
+        text = f"STAN {stan} belongs to a pending item"
+        raise RefusedError("A-STAN-PENDING", text, "the application must use a new number for a new request")
+
+
+def _far_from(stan: str) -> str:
+    """A number for our own use that the application's counter reaches last."""
+    return f"{(int(stan) + STAN_MAX // 2) % STAN_MAX + 1:06d}"
 
 
 def is_transaction(txn_id: str) -> bool:

@@ -32,7 +32,8 @@ class Exchange:
     `body`: packed message, MAC slot zero. `prefer_host`: name of the host to try first (`Host.name`);
     with `only_host` no other is tried. `only_host` without `prefer_host` restricts nothing.
     `accept`: whether a received body is the awaited answer; called with hostile bytes, it may
-    raise ProtocolError (which counts as no).
+    raise ProtocolError (which counts as no). `frame`: a whole frame as an application made it
+    (agent/gateway.py); it is sent as it is, in place of `body`.
     """
 
     id: int
@@ -42,6 +43,7 @@ class Exchange:
     prefer_host: str | None
     only_host: bool
     accept: Callable[[bytes], bool] = field(repr=False)
+    frame: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,17 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """The awaited answer. `processing_requirement`: the host's wish from the header (0: none)."""
+    """The awaited answer. `processing_requirement`: the host's wish from the header (0: none).
+
+    `tpdu`, `header`: the answer's envelope, for one who hands it on.
+    """
 
     body: bytes = field(repr=False)
     mac: MacVerdict
     host: str
     processing_requirement: int
+    tpdu: bytes = field(default=b"", compare=False)
+    header: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,14 @@ class HostFrame:
         return f"HostFrame({len(self.body)} bytes, tpdu {self.tpdu.hex()}, header {self.header.hex()})"
 
 
-def wrap(profile: Profile, body: bytes, tpdu: bytes = b"") -> bytes:
-    """Gives the bytes for the wire. `tpdu`: other than the profile's default. Raises FrameError when it is too long."""
+def wrap(profile: Profile, body: bytes, tpdu: bytes = b"", header: bytes = b"") -> bytes:
+    """Gives the bytes for the wire. `tpdu`, `header`: other than the profile's. Raises FrameError when it is too long."""
     rules = profile.envelope
     if tpdu and len(tpdu) != len(rules.tpdu):
         raise FrameError("this TPDU does not fit the profile")
-    content = (tpdu or rules.tpdu) + rules.header + body
+    if header and len(header) != len(rules.header):
+        raise FrameError("this header does not fit the profile")
+    content = (tpdu or rules.tpdu) + (header or rules.header) + body
     if len(content) > rules.length_max:
         raise FrameError(f"{len(content)} bytes are more than the profile allows in a frame")
     return _length(rules, len(content)) + content
