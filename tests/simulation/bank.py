@@ -36,7 +36,7 @@ _BAD_DELIVERIES = (
 )
 _REFUSALS = {"unionpay": ("96", "94", "77", "A0"), "iso87": ("96", "94", "92"), "iso93": ("909", "913", "906")}
 _REFUSALS_FOR_GOOD = {"unionpay": "58", "iso87": "58", "iso93": "905"}
-_LATEST_S = 25.0
+LATEST_S = 25.0
 
 
 def mac_key(lane: LanePlan) -> bytes:
@@ -75,7 +75,7 @@ class SwarmFaults(FaultPlan):
         if swarm.strikes("host-drops"):
             return "drop-request", ""
         if swarm.strikes("host-late"):
-            return "late-request", f"{pick.uniform(1.0, _LATEST_S):.1f}"
+            return "late-request", f"{pick.uniform(1.0, LATEST_S):.1f}"
         if reversal and swarm.strikes("host-refuses-reversal"):
             return pick.choice(("code", "code-after-effect")), pick.choice(_REFUSALS[host])
         if reversal and swarm.strikes("host-refuses-for-good"):
@@ -141,9 +141,7 @@ class Bank:
         "mac": wrong MAC; "without-mac"; "amount", "stan", "terminal": of another transaction, with its right MAC.
         """
         try:
-            envelope = open_envelope(
-                payload, self.machine.dialect.tpdu_bytes, self.machine.dialect.header_bytes
-            )
+            envelope = open_envelope(payload, self.machine.dialect.tpdu_bytes, self.machine.dialect.header_bytes)
             message = self.machine.dialect.codec.unpack(envelope.body)
         except AgentError:
             return None

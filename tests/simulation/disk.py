@@ -95,6 +95,7 @@ class SimulatedDisk:
             what = f"{self.mark} commits were stored, {len(found)} can be read"
             raise JournalUnreadable("DAMAGED", Path("simulated"), what, "restore the second copy")
         del self.synced[at:]
+        self.flipped = None  # what can be read to its end is whole: the bit was in a tail that was cut off
         return found
 
 

@@ -28,7 +28,14 @@ from tests.simulation.world import World
 ASK_AGAIN_S = 5.0
 BEFORE_SALE_WAIT_S = 10.0  # as agent.api has it
 CARD = {"pan": "6200000000000005", "expiry": "3012"}
-EARLIER = {"rrn": "000000000042", "approval_code": "424242", "batch": "000016", "stan": "000042", "date": "0306", "time": "101010"}
+EARLIER = {
+    "rrn": "000000000042",
+    "approval_code": "424242",
+    "batch": "000016",
+    "stan": "000042",
+    "date": "0306",
+    "time": "101010",
+}
 
 
 @dataclass
@@ -146,7 +153,9 @@ class Till:
         self._watch.may_begin(self._bank.lane, self._agent.storage.disk.full)
         sale.txn_id = txn.id
         if sale.plan.own_wire:
-            self._talk_to_host(sale, loop.lane(self._lane).policy.profile.codec.pack(loop.lane(self._lane).requests[txn.id]))
+            self._talk_to_host(
+                sale, loop.lane(self._lane).policy.profile.codec.pack(loop.lane(self._lane).requests[txn.id])
+            )
         if self._world.swarm.strikes("application-asks-twice"):
             self._begin(sale)
         if sale.plan.cancel_s:

@@ -132,6 +132,9 @@ def draw_plan(seed: int, swarm: Swarm, options: Options) -> Plan:
     end_s = draw.choice(FAULTS_END_S)
     lanes = tuple(_lane(Random(f"{seed}/lane{n}"), n) for n in range(draw.choice((1, 1, 2, 2, 3))))
     sales = [_sale(Random(f"{seed}/sale{n}"), n, lanes, end_s, swarm) for n in range(draw.randint(1, 4))]
+    if swarm.theme == "queue at the till" or draw.random() < 0.3:
+        sales = [replace(sale, at=sales[0].at + draw.uniform(0.0, 60.0)) for sale in sales]
+        lanes = tuple(replace(lane, gate_count=0, warn_only=False) for lane in lanes)
     acts = [act for act in _acts(Random(f"{seed}/acts"), end_s, swarm) if act.index not in options.no_acts]
     return Plan(
         seed,

@@ -121,6 +121,7 @@ class Agent(Listener):
         """Read the journal back, take up what is pending."""
         world = self._world
         world.life += 1
+        self._armed = None
         try:
             store = self.storage.open(world.crash_point)
         except JournalUnreadable as error:

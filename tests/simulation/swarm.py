@@ -75,6 +75,19 @@ KINDS: Mapping[str, float] = {
 }
 """Every fault kind with its probability for each occasion at weight 1 (1.0: once drawn, it comes)."""
 
+THEMES: Mapping[str, tuple[str, ...]] = {
+    "": (),
+    "overtaking": ("request-delayed", "reset-after-all-bytes", "reply-delayed", "reply-lost", "connect-timeout"),
+    "queue at the till": ("reply-lost", "request-lost"),
+    "dying": ("process-killed", "power-cut", "sync-fails", "reply-lost"),
+    "forgers": ("forged-mac", "answer-of-another-amount", "answer-of-another-stan", "answer-of-another-terminal"),
+    "people": ("application-dies", "operator-holds", "operator-parks", "operator-settles", "reply-lost"),
+    "dead lines": ("host-down", "connect-refused", "reset-before-first-byte", "request-lost", "reply-lost"),
+    "doubles": ("reply-doubled", "request-doubled", "reply-delayed", "host-answers-late", "application-cancels"),
+}
+"""Faults that are dangerous together; half of the runs draw such a set on top of their swarm."""
+THEME_WEIGHT = 3.0
+
 WEIGHTS = (0.3, 1.0, 1.0, 3.0)
 SHARES = (0.0, 0.1, 0.25, 0.25, 0.4, 0.7)
 """Share of the kinds that a run draws; a run without any must go well, too."""
@@ -87,6 +100,8 @@ class Swarm:
         draw = Random(f"{seed}/swarm")
         share = draw.choice(SHARES)
         self.weights = {kind: draw.choice(WEIGHTS) for kind in KINDS if draw.random() < share}
+        self.theme = draw.choice(tuple(THEMES)) if draw.random() < 0.5 else ""
+        self.weights |= dict.fromkeys(THEMES[self.theme], THEME_WEIGHT)
         for kind in without:
             self.weights.pop(kind, None)
         self.struck: Counter[str] = Counter()

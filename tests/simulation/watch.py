@@ -137,7 +137,9 @@ class Watch:
         _hold(name not in self._references, "reference-used-twice", f"{name} begins a second time")
         self._stans[key] = self._references[name] = entry.txn_id
         now = self._world.time
-        self.items[entry.txn_id] = Item(entry.txn_id, entry, public, entry.secret, state_since=now, wake_counts_from=now)
+        self.items[entry.txn_id] = Item(
+            entry.txn_id, entry, public, entry.secret, state_since=now, wake_counts_from=now
+        )
 
     def _next(self, item: Item, entry: Entry, public: dict[str, Any]) -> None:
         for name in FIXED:
@@ -145,9 +147,7 @@ class Watch:
             _hold(same, "identity-changed", f"{name} of {item.txn_id} was {item.public[name]}, is {public[name]}")
         if entry.secret and item.reversals_left:
             _hold(entry.secret == item.secret, "reversal-changed", f"the stored reversal of {item.txn_id} changed")
-        _hold(
-            public["attempts"] >= item.public["attempts"], "attempts-forgotten", f"{item.txn_id} counts backwards"
-        )
+        _hold(public["attempts"] >= item.public["attempts"], "attempts-forgotten", f"{item.txn_id} counts backwards")
         if entry.state != item.entry.state:
             self._new_state(item, entry, public)
             item.state_since = item.wake_counts_from = self._world.time
@@ -192,7 +192,9 @@ class Watch:
             f"{entry.event} completed {item.txn_id}",
         )
         book = self.book(item)
-        _hold(book is not None and standing(book) == 1, "completed-without-charge", f"{item.txn_id} is not in the books")
+        _hold(
+            book is not None and standing(book) == 1, "completed-without-charge", f"{item.txn_id} is not in the books"
+        )
 
     def _reversed(self, item: Item, entry: Entry) -> None:
         _hold(entry.event == "Answered", "reversed-without-answer", f"{entry.event} ended {item.txn_id}")
@@ -248,7 +250,9 @@ class Watch:
             _hold(not changed, "reversal-changed", f"elements {changed} of {item.txn_id} differ from the first try")
         if lane.profile.reversal.repeats:
             repeat = message.mti[3] in "135"
-            _hold(repeat or not item.reversals_left, "repeat-not-marked", f"{message.mti} of {item.txn_id} leaves again")
+            _hold(
+                repeat or not item.reversals_left, "repeat-not-marked", f"{message.mti} of {item.txn_id} leaves again"
+            )
             first = item.public["attempts"] == 1
             _hold(not (repeat and first), "first-marked-as-repeat", f"{message.mti} of {item.txn_id} is the first")
         item.reversal = item.reversal or message

@@ -21,7 +21,7 @@ from hwsim.host.framing import FrameReader
 from protocol.envelope import EnvelopeReader, wrap
 from protocol.errors import FrameError, MacError, MessageError, ProtocolError
 from protocol.mac import compute, place, split
-from tests.simulation.bank import Bank, mac_key
+from tests.simulation.bank import LATEST_S, Bank, mac_key
 from tests.simulation.plan import LanePlan, within
 from tests.simulation.world import World
 
@@ -127,7 +127,12 @@ class SimLink:
             others = [] if exchange.only_host else [name for name in names if name != wanted]
             names = [name for name in names if name == wanted] + others
         standing = self._standing
-        if standing and standing.open and not standing.listen_only and standing.bank.name == (wanted or standing.bank.name):
+        if (
+            standing
+            and standing.open
+            and not standing.listen_only
+            and standing.bank.name == (wanted or standing.bank.name)
+        ):
             yield standing
         for name in names:
             yield self._banks[name]
@@ -280,8 +285,9 @@ class SimLink:
 
     @property
     def longest_delay_s(self) -> float:
-        """With the host's own delay (25 s) and a double (5 s) still shorter than the overtake window."""
-        return self._profile.retry.overtake_window_s - 32.0
+        """With the host's own delay and a double (5 s) still shorter than the overtake window."""
+        host_s = LATEST_S if "host-late" in self._world.swarm.weights else 0.0
+        return self._profile.retry.overtake_window_s - host_s - 8.0
 
     def _to_host(self, connection: Connection, data: bytes) -> None:
         if connection.deaf or connection.half_open:
@@ -330,7 +336,9 @@ class SimLink:
         self._world.after(delay_s, lambda: self._at_agent(connection, data))
         if swarm.strikes("reply-doubled"):
             self._world.tell(f"{self.plan.name}: the answer is doubled on its way")
-            self._world.after(delay_s + swarm.source("reply-again").uniform(0, 30), lambda: self._at_agent(connection, data))
+            self._world.after(
+                delay_s + swarm.source("reply-again").uniform(0, 30), lambda: self._at_agent(connection, data)
+            )
 
     def _at_agent(self, connection: Connection, data: bytes) -> None:
         """Bytes arrive; where this connection is gone they go to the one that stands now, or to nobody."""
