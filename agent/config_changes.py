@@ -18,7 +18,7 @@ STORE = ("agent.state_dir", "journal.path", "journal.highwater", "keys.data_key_
 RESTART = (
     *STORE,
     *("agent.run_dir", "agent.socket", "agent.socket_group", "agent.socket_connections"),
-    *("journal.presize_bytes", "journal.reserve_bytes"),
+    *("journal.presize_bytes", "journal.reserve_bytes", "journal.mirror"),
 )
 
 

@@ -29,6 +29,7 @@ while_pending = "warn"
 [journal]
 presize_bytes = 1048576
 reserve_bytes = {reserve_bytes}
+{mirror}
 
 [[lane]]
 name = "main"
@@ -65,6 +66,7 @@ class AgentBench:
         reply_timeout_s: float = 0.5,
         overtake_window_s: float = 1.0,
         reserve_bytes: int = 16 << 20,
+        mirror: str = "",
         more: str = "",
     ) -> None:
         self.directory = directory
@@ -87,6 +89,7 @@ class AgentBench:
                 reply_timeout_s=reply_timeout_s,
                 overtake_window_s=overtake_window_s,
                 reserve_bytes=reserve_bytes,
+                mirror=f'mirror = "{mirror}"' if mirror else "",
                 more=more,
             )
         )
