@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from protocol.errors import AgentError
 # More slips than this wait for no printer: the oldest is dropped and said so. Assumed: a shift's worth.
 WAITING_MAX = 200
 
+# A printer that has no paper says nothing when it gets some: it is asked again this often. Assumed.
+ASK_AGAIN_S = 2.0
+
 log = logging.getLogger("reversald.paper")
 
 Print = Callable[[Any, str], Future[Any]]
@@ -22,11 +26,14 @@ Print = Callable[[Any, str], Future[Any]]
 class PaperQueue:
     """Prints one after the other; an out-of-order printer keeps them waiting until it is back."""
 
-    def __init__(self, print_one: Print, spawn: Callable[[Any], None]) -> None:
+    def __init__(self, print_one: Print, spawn: Callable[[Any], None], ask_again_s: float = ASK_AGAIN_S) -> None:
         self._print = print_one
         self._spawn = spawn
+        self._ask_again_s = ask_again_s
         self._waiting: deque[tuple[str, Any]] = deque()
         self._busy = False
+        self._back = asyncio.Event()
+        self._told = ""
 
     @property
     def waiting(self) -> int:
@@ -43,27 +50,51 @@ class PaperQueue:
 
     def go_on(self) -> None:
         """The printer may be back."""
+        self._back.set()
         if self._waiting and not self._busy:
             self._busy = True
             self._spawn(self._work())
 
     async def _work(self) -> None:
         try:
-            while self._waiting and await self._one(*self._waiting[0]):
-                self._waiting.popleft()
+            while self._waiting:
+                self._back.clear()
+                reference, slip = self._waiting[0]
+                if await self._one(reference, slip):
+                    self._done(reference)
+                else:
+                    await self._pause()
         finally:
             self._busy = False
+
+    def _done(self, reference: str) -> None:
+        """The slip may have been dropped meanwhile, as the oldest of too many."""
+        if self._waiting and self._waiting[0][0] == reference:
+            self._waiting.popleft()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._back.wait(), self._ask_again_s)
 
     async def _one(self, reference: str, slip: Any) -> bool:
         """Whether this slip is done with."""
         try:
             printed = await asyncio.wrap_future(self._print(slip, reference))
         except AgentError as error:
-            log.warning("slip %s waits: %s", reference, error)
-            return False
+            return self._wait(reference, f"waits: {error}")
         if printed.outcome == "not printed":
-            log.warning("slip %s waits: %s", reference, printed.cause)
-            return False
+            return self._wait(reference, f"waits: {printed.cause}")
         if printed.outcome == "unknown":
-            log.warning("slip %s: the printer cannot tell whether it was printed (%s)", reference, printed.cause)
+            self._tell(reference, f"the printer cannot tell whether it was printed ({printed.cause})")
         return True
+
+    def _wait(self, reference: str, why: str) -> bool:
+        self._tell(reference, why)
+        return False
+
+    def _tell(self, reference: str, what: str) -> None:
+        """Once for each slip and reason, however often the printer is asked."""
+        text = f"slip {reference}: {what}"
+        if text != self._told:
+            self._told = text
+            log.warning("%s", text)

@@ -42,6 +42,10 @@ class Person:
     def next_act(self) -> Act:
         return self._planned.popleft() if self._planned else self.usual
 
+    def forget(self) -> None:
+        """Nothing is planned any more."""
+        self._planned.clear()
+
     @property
     def planned(self) -> int:
         return len(self._planned)

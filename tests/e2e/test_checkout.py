@@ -1,0 +1,231 @@
+"""The agent's own sale against a real daemon, simulated devices and a host that keeps books of the money."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hwsim.host import HostServer
+from tests.agent_bench import agree
+from tests.shop_bench import GOOD_CARD, ShopBench, pad_host
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def host() -> Iterator[HostServer]:
+    with pad_host() as server:
+        yield server
+
+
+@pytest.fixture
+def shop(tmp_path: Path, host: HostServer) -> Iterator[ShopBench]:
+    with ShopBench(tmp_path, host) as made:
+        made.start()
+        yield made
+
+
+def charged(host: HostServer) -> int:
+    return host.ledger.net().get("156", 0)
+
+
+def heard(host: HostServer) -> int:
+    """Requests and reversals that the host has seen."""
+    return len(host.ledger.rows())
+
+
+# --- the good sale ---
+
+
+def test_a_sale_with_card_pin_and_slip_is_completed_and_charged_once(shop: ShopBench, host: HostServer) -> None:
+    shop.devices.reader.insert_card(GOOD_CARD)
+    assert shop.card_sale("R1")["outcome"] == "completed"
+    assert charged(host) == 1250
+    (slip,) = shop.devices.printer.slips()
+    assert "签购单" in slip
+    card = shop.devices.reader.state()["card"]
+    assert isinstance(card, dict)
+    assert card["decisions"] == ["ARQC 1", "TC 1"]
+    agree(host, shop)
+
+
+# --- the card ---
+
+
+def test_a_card_pulled_while_the_host_decides_gives_the_money_back(shop: ShopBench, host: HostServer) -> None:
+    host.faults.add("financial", "delay", value="0.3")
+    shop.devices.reader.insert_card(GOOD_CARD)
+    sale = shop.sale_beside("R1")
+    host.wait_for(lambda ledger: bool(ledger.rows()))
+    shop.devices.reader.remove_card()
+    assert sale.result()["outcome"] == "reversing"
+    shop.until(lambda: shop.state_of("R1") == "reversed", "the sale is reversed")
+    assert shop.item("R1")["origin"]["cause"] == "card-gone"
+    assert charged(host) == 0
+    agree(host, shop)
+
+
+def test_a_card_pulled_in_its_second_decision_gives_the_money_back(shop: ShopBench, host: HostServer) -> None:
+    shop.devices.reader.insert_card("unionpay-slow")
+    sale = shop.sale_beside("R1")
+    shop.until(lambda: shop.state_of("R1") == "approved", "the host has approved")
+    shop.devices.reader.remove_card()
+    sale.result()
+    shop.until(lambda: shop.state_of("R1") == "reversed", "the sale is reversed")
+    assert charged(host) == 0
+    agree(host, shop)
+
+
+def test_a_card_pulled_after_its_last_word_changes_nothing(shop: ShopBench, host: HostServer) -> None:
+    shop.devices.reader.insert_card(GOOD_CARD)
+    sale = shop.sale_beside("R1")
+    # The slip begins when the card's word has arrived.
+    assert shop.devices.printer.wait(lambda state: state["hanging"] or state["slips"], 20)
+    shop.devices.reader.remove_card()
+    assert sale.result()["outcome"] == "completed"
+    assert charged(host) == 1250
+    agree(host, shop)
+
+
+def test_a_card_that_refuses_after_the_approval_gives_the_money_back(shop: ShopBench, host: HostServer) -> None:
+    shop.devices.reader.insert_card("unionpay-second-ac-refused")
+    assert shop.card_sale("R1")["outcome"] == "reversing"
+    shop.until(lambda: shop.state_of("R1") == "reversed", "the sale is reversed")
+    assert shop.item("R1")["origin"]["cause"] == "card-refused"
+    assert charged(host) == 0
+    agree(host, shop)
+
+
+def test_a_card_that_declines_offline_sends_nothing(shop: ShopBench, host: HostServer) -> None:
+    shop.devices.reader.insert_card("unionpay-declines")
+    refused = shop.card_sale("R1")
+    assert "A-CARD-DECLINED" in refused["error"]
+    assert heard(host) == 0
+    shop.devices.reader.remove_card()
+    shop.devices.reader.insert_card(GOOD_CARD)
+    assert shop.card_sale("R2")["outcome"] == "completed"
+    agree(host, shop)
+
+
+def test_a_declined_sale_tells_the_card_and_charges_nobody(shop: ShopBench, host: HostServer) -> None:
+    shop.devices.reader.insert_card(GOOD_CARD)
+    assert shop.card_sale("R1", 1251)["outcome"] == "declined"  # the host declines amounts that end in 51
+    card = shop.devices.reader.state()["card"]
+    assert isinstance(card, dict)
+    assert card["decisions"] == ["ARQC 1", "AAC 1"]
+    assert charged(host) == 0
+    agree(host, shop)
+
+
+def test_without_a_card_nothing_is_sent(shop: ShopBench, host: HostServer) -> None:
+    assert "no card within 5 s" in shop.card_sale("R1")["error"]
+    assert heard(host) == 0
+
+
+# --- the PIN pad ---
+
+
+@pytest.mark.parametrize("act", ["cancel", "wait"])
+def test_a_pin_that_is_not_entered_sends_nothing(shop: ShopBench, host: HostServer, act: str) -> None:
+    shop.devices.reader.insert_card(GOOD_CARD)
+    shop.devices.perform("pinpad", "person", {"kind": act})
+    refused = shop.card_sale("R1")
+    assert refused["outcome"] == "refused"
+    assert "no sale was sent" in refused["error"]
+    assert heard(host) == 0
+    assert shop.card_sale("R2")["outcome"] == "completed"  # the same card, taken anew
+    agree(host, shop)
+
+
+def test_an_unplugged_pin_pad_keeps_the_reversal_until_it_is_back(shop: ShopBench, host: HostServer) -> None:
+    host.faults.add("financial", "drop-reply")
+    shop.devices.reader.insert_card(GOOD_CARD)
+    sale = shop.sale_beside("R1")
+    host.wait_for(lambda ledger: bool(ledger.rows()))
+    shop.devices.pinpad.fault("unplug")
+    assert sale.result()["outcome"] == "reversing"
+    shop.until(lambda: shop.item("R1")["diagnosis"]["class"] == "device", "the cause is the device")
+    assert charged(host) == 1250
+    assert host.ledger.rows()[0].effects == 0
+    shop.devices.pinpad.fault("replug")
+    shop.until(lambda: shop.state_of("R1") == "reversed", "the reversal left with a MAC again")
+    assert charged(host) == 0
+    agree(host, shop)
+
+
+# --- the printer ---
+
+
+def test_without_paper_the_sale_is_reversed_and_the_slips_come_with_the_new_roll(
+    shop: ShopBench, host: HostServer
+) -> None:
+    shop.devices.printer.fault("paper-out")
+    shop.devices.reader.insert_card(GOOD_CARD)
+    assert shop.card_sale("R1")["outcome"] == "reversing"
+    shop.until(lambda: shop.state_of("R1") == "reversed", "the sale is reversed")
+    assert shop.item("R1")["origin"]["cause"] == "not-printed"
+    assert charged(host) == 0
+    assert shop.devices.printer.slips() == []
+    shop.devices.printer.fault("paper-ok")
+    assert shop.devices.printer.wait(lambda state: state["slips"] == 2, 20)
+    assert ["冲正中" in slip for slip in shop.devices.printer.slips()] == [True, False]
+    agree(host, shop)
+
+
+@pytest.mark.parametrize(("rule", "state"), [("reverse", "reversed"), ("complete", "completed")])
+def test_paper_that_ends_in_the_slip_is_decided_as_configured(tmp_path: Path, rule: str, state: str) -> None:
+    with pad_host() as host, ShopBench(tmp_path, host, nobody_knows=rule) as shop:
+        shop.start()
+        shop.devices.printer.fault("paper-out", after_lines=3)
+        shop.devices.reader.insert_card(GOOD_CARD)
+        shop.card_sale("R1")
+        shop.until(lambda: shop.state_of("R1") == state, f"the sale is {state}")
+        assert charged(host) == (1250 if state == "completed" else 0)
+        agree(host, shop)
+
+
+@pytest.mark.parametrize("fault", ["unplug", "silence"])
+def test_a_printer_that_is_away_or_hangs_costs_the_sale_and_nothing_else(
+    shop: ShopBench, host: HostServer, fault: str
+) -> None:
+    shop.devices.printer.fault(fault)
+    shop.devices.reader.insert_card(GOOD_CARD)
+    shop.card_sale("R1")
+    shop.until(lambda: shop.state_of("R1") == "reversed", "the sale is reversed")
+    assert charged(host) == 0
+    shop.devices.printer.fault("replug" if fault == "unplug" else "clear")
+    shop.until_ready()
+    assert shop.card_sale("R2")["outcome"] == "completed"
+    assert charged(host) == 1250
+    agree(host, shop)
+
+
+# --- restart ---
+
+
+def test_after_a_kill_the_printer_is_asked_whether_the_slip_came_out(tmp_path: Path) -> None:
+    with pad_host() as host, ShopBench(tmp_path, host, print_timeout_s=60) as shop:
+        shop.start()
+        shop.devices.printer.fault("paper-out", after_lines=3)
+        shop.devices.reader.insert_card(GOOD_CARD)
+        sale = shop.sale_beside("R1")
+        shop.until(lambda: shop.state_of("R1") == "approved", "the host has approved")
+        assert shop.devices.printer.wait(lambda state: state["paper"] == "out", 20)
+        shop.agent.kill()
+        sale.result()
+        shop.devices.printer.fault("paper-ok")
+        assert shop.devices.printer.wait(lambda state: state["slips"] == 1, 10)
+        shop.start()
+        shop.until(lambda: shop.state_of("R1") in ("completed", "reversed", "approved"), "it has one state")
+        agree_or_open(host, shop)
+
+
+def agree_or_open(host: HostServer, shop: ShopBench) -> None:
+    """A sale that is still approved is charged and waits; everything else agrees."""
+    if shop.state_of("R1") == "approved":
+        assert charged(host) == 1250
+        shop.agent.call("transaction.reverse", {"reference": "R1"})
+        shop.until(lambda: shop.state_of("R1") == "reversed", "it is reversed on command")
+    agree(host, shop)
