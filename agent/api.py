@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from agent.events import Answered, Complete, Event, Hold, Park, Release, Retry, Reverse, Settle
+from agent.events import Answered, Complete, Event, Hold, Park, Release, Retry, Reverse
 from agent.loop import Loop, Order, RefusedError, unconfirmed
 from agent.outcome_texts import describe
 from agent.records import OWED, State, Transaction
@@ -64,6 +64,16 @@ class Devices(Protocol):
         """Exercise it; what was seen."""
 
 
+class Settling(Protocol):
+    """How an item is closed by hand (agent/settling.py)."""
+
+    def settle(self, peer: Peer, txn: Transaction, reason: str, bank_reference: str) -> dict[str, Any]:
+        """Ask for it, or where one person may, do it."""
+
+    def confirm(self, peer: Peer, txn: Transaction, code: str, bank_code: str) -> dict[str, Any]:
+        """Do it with the second word."""
+
+
 class Api:
     """All methods, by name in `methods`. `devices` None: an agent that has no devices has no methods for them."""
 
@@ -75,12 +85,14 @@ class Api:
         views: Mapping[str, Callable[..., Any]],
         reload: Callable[[Peer], Awaitable[dict[str, Any]]],
         devices: Devices | None = None,
+        settling: Settling | None = None,
     ) -> None:
         self._loop = loop
         self._confirm = confirm
         self._checkout = checkout
         self._views = views
         self._devices = devices
+        self._settling = settling
         self._turns: dict[str, asyncio.Lock] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
@@ -99,6 +111,7 @@ class Api:
             "reversal.release": self.release,
             "reversal.park": self.park,
             "reversal.settle": self.settle,
+            "reversal.confirm": self.confirm_settle,
             "agent.status": self.agent_status,
             "journal.export": self.export,
             "agent.reload": lambda peer, params: reload(peer),
@@ -268,10 +281,19 @@ class Api:
         return self._acted(given["id"], Park(peer.name, _said(given["why"], "why")))
 
     def settle(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Close one item with the bank's evidence."""
+        """Ask to close one item with the bank's evidence: a challenge, or where one person may close it, the item."""
+        assert self._settling is not None
         given = take(params, {"id": (str,), "reason": (str,), "bank_reference": (str,)})
-        event = Settle(peer.name, _said(given["reason"], "reason"), _said(given["bank_reference"], "bank_reference"))
-        return self._acted(given["id"], event)
+        reason, bank_reference = _said(given["reason"], "reason"), _said(given["bank_reference"], "bank_reference")
+        return self._settling.settle(peer, self._item({"id": given["id"]}), reason, bank_reference)
+
+    def confirm_settle(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """The second word: the challenge's code from another person, or the bank's answer to it."""
+        assert self._settling is not None
+        given = take(params, {"id": (str,), "code": (str, ""), "bank_code": (str, "")})
+        if bool(given["code"]) == bool(given["bank_code"]):
+            raise RefusedError("A-PARAMETER", "give either code or bank_code", "the challenge's code, or the bank's")
+        return self._settling.confirm(peer, self._item({"id": given["id"]}), given["code"], given["bank_code"])
 
     def export(self, peer: Peer, params: dict[str, Any]) -> Any:
         """A whole, consistent copy of the journal into a new file; card data stays sealed."""

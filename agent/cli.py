@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from agent import VERSION
 from agent.cli_place import CommandError, Place
+from agent.cli_rooms import add_rooms, needed
 from protocol.errors import AgentError
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None, err: Text
     for stream in (out, err):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a serial console in an old locale still shows the rest
-    options = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    options = parser(words).parse_args(words)
     command = Command(options, out)
     try:
         status = command.run()
@@ -201,13 +203,6 @@ def park(command: Command) -> int:
     return _print_item(command, command.call("reversal.park", id=command.options.id, why=command.options.why))
 
 
-def settle(command: Command) -> int:
-    """Close with the bank's evidence."""
-    given = command.options
-    item = command.call("reversal.settle", id=given.id, reason=given.reason, bank_reference=given.bank_reference)
-    return _print_item(command, item)
-
-
 def verify(command: Command) -> int:
     """Is anything missing?"""
     from agent import cli_journal  # configuration and cryptography: 200 ms
@@ -278,8 +273,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EX_USAGE, f"{self.prog}: {message}\n")
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands. The general options may stand before or after the command."""
+def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """All commands, or as many as `argv` needs. The general options may stand before or after the command."""
     top = _Parser(
         prog="reversalctl",
         description="Shows what the reversal agent still owes (冲正), why, and lets people act on it.",
@@ -307,11 +302,10 @@ def parser() -> argparse.ArgumentParser:
     _with_why(_with_id(add("hold", hold, "stop the tries of an item for the time being")))
     _with_id(add("release", release, "let a held item go on"))
     _with_why(_with_id(add("park", park, "say that a person must act on an item")))
-    closing = _with_id(add("settle", settle, "close an item with the bank's evidence; the only way to close by hand"))
-    closing.add_argument("--reason", required=True, metavar="TEXT", help="what the bank did")
-    closing.add_argument("--bank-reference", required=True, metavar="NUMBER", help="the bank's number for it")
     _add_journal(add)
     add("version", version, "the release of this command")
+    words = ["--help"] if argv is None else argv
+    add_rooms(needed(words, commands.choices), commands, [_general(argparse.SUPPRESS)])
     return top
 
 

@@ -1,4 +1,4 @@
-"""`reversalctl retry`, `hold`, `release`, `park` and `settle`: a person acts on an item and sees what became of it."""
+"""`reversalctl retry`, `hold`, `release` and `park`: a person acts on an item and sees what became of it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ class Caller:
         except ApiError as error:
             if error.code == "A-NO-ITEM" and "id" in params:
                 raise self._no_item(str(params["id"])) from None
-            raise CommandError("C-REFUSED", problem=f"{error.code}: {error.text}", hint=error.hint) from None
+            from agent.texts_operations import refusal  # reads its file: only for a refusal
+
+            raise CommandError("C-REFUSED", problem=refusal(error.code, error.text), hint=error.hint) from None
 
     def close(self) -> None:
         """End the connection."""

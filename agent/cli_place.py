@@ -26,7 +26,7 @@ SOCKET_FILE = "agent.sock"
 class CommandError(AgentError):
     """reversalctl cannot do what was asked; the texts of `code` stand in the catalogue under [command.*]."""
 
-    def __init__(self, code: str, **values: str) -> None:
+    def __init__(self, code: str, **values: str | Text) -> None:
         self.code = code
         self.values = values
         super().__init__(self.sentence("en"), self.step("en"))

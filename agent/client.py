@@ -244,9 +244,16 @@ class AgentClient:
         return cast(Item, self.call("reversal.park", {"id": id, "why": why}, deadline_s))
 
     def reversal_settle(self, id: str, reason: str, bank_reference: str, *, deadline_s: float | None = None) -> Item:
-        """Close one item with the bank's evidence."""
+        """Ask to close one item with the bank's evidence: `challenge` for a second person, or the closed item."""
         params = {"id": id, "reason": reason, "bank_reference": bank_reference}
         return cast(Item, self.call("reversal.settle", params, deadline_s))
+
+    def reversal_confirm(
+        self, id: str, code: str = "", *, bank_code: str = "", deadline_s: float | None = None
+    ) -> Item:
+        """The second word on closing one item: the challenge's code, or the bank's answer to it."""
+        params = {"id": id, **({"bank_code": bank_code} if bank_code else {"code": code})}
+        return cast(Item, self.call("reversal.confirm", params, deadline_s))
 
     def journal_export(self, target: str, *, deadline_s: float | None = None) -> Item:
         """A consistent copy of the journal in the new file `target` (absolute path); card data stays sealed."""

@@ -136,6 +136,7 @@ def _with_places(parts: dict[str, Any], here: Path) -> dict[str, Any]:
         "agent": agent,
         "journal": _below(parts["journal"], state_dir),
         "keys": _below(parts["keys"], state_dir),
+        "policy": _below(parts["policy"], here),
         "profiles_directories": tuple(here / directory for directory in parts["profiles_directories"]),
         "lanes": tuple(_lane_with_places(lane, here) for lane in parts.get("lanes", ())),
     }

@@ -24,6 +24,8 @@ ProfileLoader = Callable[[str, Sequence[Path | str]], Profile]
 # sun_path of unix(7) is 108 bytes with its final zero.
 SOCKET_PATH_BYTES_MAX = 107
 PORT_MAX = 65_535
+# HMAC-SHA256 with less than 128 bits of key would be the weak side of a closing.
+BANK_KEY_BYTES_MIN = 16
 
 DRIVERS = {"reader": ("ccid-serial", "ccid-usb", "neo2"), "pinpad": ("ipp",), "printer": ("escpos",)}
 
@@ -127,6 +129,13 @@ def _check_policy(policy: Policy | None, report: Report) -> None:
     limits = policy.while_pending if policy else None
     if isinstance(limits, PendingLimits) and not any(dataclasses.astuple(limits)):
         report.add("policy.while_pending", "no limit is given", 'give count, amount_minor or age_s, or say "warn"')
+    key_file = policy.settle_bank_key_file if policy else None
+    if key_file and check_private(key_file, "policy.settle_bank_key_file", report):
+        try:
+            read_bank_key(key_file)
+        except ValueError:
+            right = f"expected one line of at least {2 * BANK_KEY_BYTES_MIN} hexadecimal digits"
+            report.add("policy.settle_bank_key_file", "holds no key", right)
 
 
 def _check_lane(lane: Lane, where: str, names: _Names, report: Report) -> None:
@@ -239,6 +248,17 @@ def check_private(file: Path, where: str, report: Report) -> bool:
     else:
         return True
     return False
+
+
+def read_bank_key(file: Path) -> bytes:
+    """The key that checks the bank's codes. Raises ValueError without repeating any of it."""
+    try:
+        key = bytes.fromhex(file.read_text("ascii"))
+    except (ValueError, OSError):
+        key = b""
+    if len(key) < BANK_KEY_BYTES_MIN:
+        raise ValueError(f"{file} holds no key")
+    return key
 
 
 def read_key_file(file: Path) -> bytes:

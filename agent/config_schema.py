@@ -175,6 +175,21 @@ class Policy:
             "warn",
         ),
     )
+    settle: Literal["two-persons", "one-person"] = field(
+        default="two-persons",
+        metadata=key.choice(
+            "Whether closing an item by hand (settle) needs a second person, or the bank's code, to confirm it",
+            "two-persons",
+            "one-person",
+        ),
+    )
+    settle_bank_key_file: Path | None = field(
+        default=None,
+        metadata=key.path(
+            "File with the key that checks the bank's code for a settle, in hexadecimal; mode 0600 or stricter",
+            IN_THIS_FILE,
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

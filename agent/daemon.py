@@ -31,6 +31,7 @@ from agent.outcomes import Outcome, Stray
 from agent.records import OWED, State, Transaction
 from agent.room import DeviceRoom
 from agent.rpc import Limits, Peer, RpcServer
+from agent.settling import SettlingDesk
 from agent.status import StatusWriter
 from agent.status_views import Views
 from agent.vault import Vault, VaultError
@@ -70,8 +71,12 @@ class Daemon(Listener):
         self.journal = _open_journal(configuration)
         self.loop = Loop(self.journal, [], self.links, self.clock, self)
         self.views = Views(self.loop, self.links, self.devices, self.journal, self.clock, lambda: self.configuration)
+        self.settling = SettlingDesk(
+            self.loop, lambda: self.clock.now().mono, self.views.why, lambda: self.configuration
+        )
+        views = self.views.methods()
         self.api = Api(
-            self.loop, configuration.policy.confirm, None, self.views.methods(), self._reload_asked, self.devices
+            self.loop, configuration.policy.confirm, None, views, self._reload_asked, self.devices, self.settling
         )
         self._writer = StatusWriter(configuration.agent.run_dir)
 
@@ -83,6 +88,7 @@ class Daemon(Listener):
         self._take_over(self.configuration)
         self.loop.start()
         self.devices.ask_about(self.loop.pending())
+        self.settling.make_up_for(self.views.ended())
         server = self._server()
         await server.start()
         self._signals()

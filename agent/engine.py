@@ -276,8 +276,9 @@ def parked_reversed(record: Transaction, event: Reverse, now: Now, policy: Polic
 
 def owed_settled(record: Transaction, event: Settle, now: Now, policy: Policy) -> Decision:
     """A person closes it with the bank's evidence: the only end without an acknowledgement."""
-    closing = Closing(event.by, event.reason, event.bank_reference, now.at_utc)
-    settled = replace(_acted(record, "settled", event.by, now, event.reason), closing=closing)
+    closing = Closing(event.by, event.reason, event.bank_reference, now.at_utc, event.confirmed_by)
+    both = f"{event.by} and {event.confirmed_by}" if event.confirmed_by else event.by
+    settled = replace(_acted(record, "settled", both, now, event.reason), closing=closing)
     return _end(settled, State.SETTLED, now), (Slip("settled"),)
 
 

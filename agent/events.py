@@ -159,11 +159,12 @@ class Park(Event):
 
 @dataclass(frozen=True, slots=True)
 class Settle(Event):
-    """A person closes the item with the bank's evidence."""
+    """A person closes the item with the bank's evidence. `confirmed_by`: the second word, "" where none is needed."""
 
     by: str
     reason: str
     bank_reference: str
+    confirmed_by: str = ""
 
 
 EVENTS: tuple[type[Event], ...] = (

@@ -142,4 +142,5 @@ def _closing(txn: Transaction) -> dict[str, str] | None:
         "reason": scrub(closing.reason),
         "bank_reference": closing.bank_reference,
         "at_utc": closing.at_utc,
+        "confirmed_by": closing.confirmed_by,
     }

@@ -121,6 +121,7 @@ def _values(
         "said": _news(before, after),
         "closed_by": closing.by if closing else "",
         "closed_why": scrub(closing.reason) if closing else "",
+        "confirmed_by": (closing.confirmed_by if closing else "") or Text("nobody else", "无第二人"),
         "bank_reference": closing.bank_reference if closing else "",
     }
 

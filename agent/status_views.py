@@ -21,6 +21,8 @@ from agent.status_timeline import timeline
 # A status is stale when it is this many times older than its sign of life. Assumed: one may be late.
 STALE_FACTOR = 3.0
 LIST_MAX = 10_000
+# Ended items that a start looks through for a missing evidence file; a start must stay quick.
+ENDED_MAX = 200
 # Pending items among the latest ones that are passed over to find the ended ones; bounds the cost of a status.
 RECENT_SLACK = 50
 
@@ -65,6 +67,10 @@ class Views:
     def status(self) -> dict[str, Any]:
         """The whole status."""
         return snapshot(self._loop, self._scene(FINISHED_MAX))
+
+    def ended(self) -> list[Transaction]:
+        """What ended last, the latest first."""
+        return self._finished(ENDED_MAX)
 
     def listing(self, all: bool, limit: int) -> dict[str, Any]:
         """Pending items, worst first; with `all` the ended ones after them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from hwsim.host.settings import HostSettings
 from tests.agent_bench import CARD, AgentBench
 
 pytestmark = pytest.mark.slow
+BANK_KEY = bytes(range(32))
 
 
 @pytest.fixture
@@ -29,8 +31,24 @@ def host() -> Iterator[HostServer]:
 @pytest.fixture
 def bench(tmp_path: Path, host: HostServer) -> Iterator[AgentBench]:
     with AgentBench(tmp_path, [host.address]) as agent:
+        key_file = tmp_path / "bank.key"
+        key_file.write_text(BANK_KEY.hex())
+        key_file.chmod(0o600)
+        text = agent.configuration.read_text()
+        agent.configuration.write_text(text.replace("[policy]", f'[policy]\nsettle_bank_key_file = "{key_file}"'))
         agent.agent.start()
         yield agent
+
+
+def bank_answers(code: str, amount_minor: int, stan: str, bank_reference: str) -> str:
+    """What the bank's service desk computes by docs/closing.md, with code of its own."""
+    line = f"settle|{code.replace('-', '')}|10000001|102110000000001|000017|{stan}|{amount_minor}|156|{bank_reference}"
+    bits = int(hmac.new(BANK_KEY, line.encode(), "sha256").hexdigest(), 16)
+    letters = ""
+    for _ in range(10):
+        bits, digit = divmod(bits, 32)
+        letters += "0123456789ABCDEFGHJKMNPQRSTVWXYZ"[digit]
+    return letters
 
 
 class Terminal:
@@ -78,10 +96,28 @@ def test_from_alarm_to_closed_case_with_what_the_output_suggests(
     assert code == 0
     assert "D-HOST-REFUSED" in told
     assert "57" in told
-    code, told = engineer.type(suggested(told, "settle"))
+    settle = suggested(told, "settle")
+    code, told = engineer.type(suggested(told, "form") + f" --output {bench.directory}/form.html")
+    assert code == 0
+    code, told = engineer.type(settle)
+    assert code == 0
+    assert bench.state_of("R1") == "parked"
+    code, refused = engineer.type(suggested(told, "confirm"))
+    assert (code, "A-SAME-PERSON" in refused) == (65, True)
+    challenge = re.search(r"confirm main-1 ([0-9A-Z-]+)", told)
+    assert challenge is not None
+    answer = bank_answers(challenge[1], 1250, "000001", "B-20260102-77")
+    code, told = engineer.type(f"reversalctl confirm main-1 --bank-code {answer}")
     assert code == 0
     assert "B-20260102-77" in told
     assert bench.state_of("R1") == "settled"
+    checked = subprocess.run(
+        ["sha256sum", "-c", "settled-main-1.sha256"],
+        cwd=bench.directory / "state/evidence",
+        capture_output=True,
+        check=False,
+    )
+    assert checked.returncode == 0
     bench.until(lambda: not bench.agent.status()["items"], "the status file shows the end")
     code, told = engineer.type("reversalctl status")
     assert code == 0

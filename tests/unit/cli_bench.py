@@ -60,7 +60,9 @@ class Desk:
             "reversal.list": self._list,
             "reversal.show": self._show,
             "reversal.why": self._why,
-            **{f"reversal.{name}": self._acted(name) for name in ("hold", "release", "park", "settle", "retry")},
+            **{f"reversal.{name}": self._acted(name) for name in ("hold", "release", "park", "retry")},
+            "reversal.settle": self._settle,
+            "reversal.confirm": self._confirm,
         }
 
     def _list(self, peer: Any, params: dict[str, Any]) -> Any:
@@ -93,6 +95,15 @@ class Desk:
             return self.items[params["id"]]
 
         return act
+
+    def _settle(self, peer: Any, params: dict[str, Any]) -> Any:
+        self.asked.append(("settle", params))
+        item = self._item(params)
+        return {"challenge": "K7Q2-M9XD", "expires_s": 899, "bank_code_possible": True, "item": item}
+
+    def _confirm(self, peer: Any, params: dict[str, Any]) -> Any:
+        self.asked.append(("confirm", params))
+        return {"item": self._item(params), "evidence": ["/var/lib/reversald/evidence/settled-main-8.json"]}
 
     def _retried(self, params: dict[str, Any]) -> Any:
         ids = list(self.items) if params.get("all") else [params["id"]]

@@ -203,8 +203,12 @@ def test_retry_of_all_names_them(desk: Any) -> None:
         (("release", "main-8"), ("release", {"id": "main-8"})),
         (("park", "main-8", "--why", "x"), ("park", {"id": "main-8", "why": "x"})),
         (
-            ("settle", "main-8", "--reason", "adjusted", "--bank-reference", "B-77"),
-            ("settle", {"id": "main-8", "reason": "adjusted", "bank_reference": "B-77"}),
+            ("confirm", "main-8", "K7Q2-M9XD"),
+            ("confirm", {"id": "main-8", "code": "K7Q2-M9XD"}),
+        ),
+        (
+            ("confirm", "main-8", "--bank-code", "ABCDE FGHJK"),
+            ("confirm", {"id": "main-8", "bank_code": "ABCDE FGHJK"}),
         ),
     ],
 )
@@ -212,6 +216,25 @@ def test_an_act_is_passed_on_and_the_item_shown(desk: Any, arguments: tuple[str,
     status, out, _ = run(*desk[1], *arguments)
     assert (status, desk[0].asked[-1]) == (0, asked)
     assert out.startswith("main-8")
+
+
+def test_settle_shows_the_code_and_who_can_use_it(desk: Any) -> None:
+    arguments = ("settle", "main-8", "--reason", "adjusted", "--bank-reference", "B-77")
+    status, out, _ = run(*desk[1], *arguments)
+    assert (status, desk[0].asked[-1][1]["bank_reference"]) == (0, "B-77")
+    assert "reversalctl confirm main-8 K7Q2-M9XD" in out
+    assert "reversalctl confirm main-8 --bank-code" in out
+    assert json.loads(run(*desk[1], "--json", *arguments)[1])["challenge"] == "K7Q2-M9XD"
+    assert "尚未结案" in run(*desk[1], "--language", "zh", *arguments)[1]
+
+
+def test_the_form_is_written_where_it_is_wanted(desk: Any, tmp_path: Path) -> None:
+    target = tmp_path / "form.html"
+    status, out, _ = run(*desk[1], "form", "main-7", "--output", str(target))
+    assert (status, str(target) in out) == (0, True)
+    assert "000123" in target.read_text(encoding="utf-8")
+    status, _, err = run(*desk[1], "form", "main-7", "--output", str(tmp_path / "no" / "where.html"))
+    assert (status, err.startswith("C-CANNOT-WRITE")) == (73, True)
 
 
 def test_a_refusal_is_a_sentence_and_a_next_step(desk: Any) -> None:

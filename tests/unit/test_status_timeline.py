@@ -77,13 +77,13 @@ def test_what_people_did_bears_their_name_and_reason() -> None:
     told = (
         Story()
         .feed(TIMEOUT, Park("anna", "asked the bank"), Wake(), TIMEOUT, Retry("bo"))
-        .feed(Settle("anna", "adjusted by hand", "B-77"))
+        .feed(Settle("anna", "adjusted by hand", "B-77", "wei"))
         .told()
     )
     assert "parked by anna: asked the bank" in told[2]
     assert "a person must act" in told[2]
     assert told[5] == "A person ordered a try now."
-    assert told[-1] == "Closed by anna: adjusted by hand; the bank's reference is B-77."
+    assert told[-1] == "Closed by anna (confirmed by wei): adjusted by hand; the bank's reference is B-77."
 
 
 def test_a_late_approval_is_kept_as_evidence_and_said() -> None:

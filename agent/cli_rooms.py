@@ -1,0 +1,32 @@
+"""The commands of reversalctl that have files of their own, and how few of them are loaded for one command line.
+
+A file gives `add_commands(subparsers, parents)`. Only the files whose command is named are imported, so that `status`
+answers at once; `--help`, a mistyped command, completion and man pages load all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+# file: its commands
+ROOMS: dict[str, tuple[str, ...]] = {
+    "agent.cli_closing": ("settle", "confirm", "form"),
+    "agent.cli_devices": ("devices",),
+}
+
+
+def needed(words: Iterable[str], core: Iterable[str]) -> list[str]:
+    """The files to load for these words of the command line; all of them where no known command is among the words."""
+    said = {word for word in words if not word.startswith("-")}
+    files = [file for file, names in ROOMS.items() if said & set(names)]
+    if files or said & set(core):
+        return files
+    return list(ROOMS)
+
+
+def add_rooms(files: Iterable[str], commands: Any, parents: Sequence[Any]) -> None:
+    """Adds the commands of these files to the parser's subcommands."""
+    for file in files:
+        importlib.import_module(file).add_commands(commands, parents)

@@ -1,0 +1,71 @@
+"""The second part of the catalogue (`texts_operations.toml`): refusals, alerts, checks, plans, forms.
+
+Read only by what needs it: `reversalctl status` does not.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.texts import Text
+
+_FILE = Path(__file__).with_name("texts_operations.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The texts by group and code."""
+
+    refusals: Mapping[str, Text]
+    phrases: Mapping[str, Text]
+    words: Mapping[str, Mapping[str, Text]]
+
+    def word(self, kind: str, name: str) -> Text:
+        """One word; a word that is not in the catalogue stands for itself."""
+        return self.words[kind].get(name, Text(name, name))
+
+
+@functools.cache
+def operations() -> Operations:
+    """The texts of this release, read once."""
+    with _FILE.open("rb") as file:
+        return _read(tomllib.load(file))
+
+
+def phrase(name: str, language: str, **values: str | Text) -> str:
+    """One sentence in one language."""
+    return operations().phrases[name].fill(values).of(language)
+
+
+def refusal(code: str, text: str) -> Text:
+    """What the agent's refusal means: Chinese first says it, then quotes the agent's own sentence."""
+    known = operations().refusals.get(code)
+    quoted = f"{code}: {text}"
+    return Text(quoted, f"{known.zh}（{quoted}）" if known else quoted)
+
+
+def _read(data: Mapping[str, Any]) -> Operations:
+    return Operations(
+        refusals=_texts(data["refusal"]),
+        phrases=_texts(data["phrase"]),
+        words={kind: _texts(table) for kind, table in data["words"].items()},
+    )
+
+
+def _texts(table: Mapping[str, Any]) -> dict[str, Text]:
+    return {name: Text(pair["en"], pair["zh"]) for name, pair in table.items()}
+
+
+def all_texts(texts: Operations) -> Iterator[tuple[str, Text]]:
+    """Every text with the place where it stands: for tests and for the documents."""
+    for group in ("refusals", "phrases"):
+        for name, text in getattr(texts, group).items():
+            yield f"{group}.{name}", text
+    for kind, words in texts.words.items():
+        for name, text in words.items():
+            yield f"words.{kind}.{name}", text
