@@ -7,6 +7,7 @@ that one run finds everything that is wrong.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config_keys import Report
-from agent.config_schema import Agent, Checkout, DeviceConfig, Journal, Keys, Lane, PendingLimits, Policy, Tls
+from agent.config_schema import Agent, Checkout, DeviceConfig, Gateway, Journal, Keys, Lane, PendingLimits, Policy, Tls
 from agent.macs import pad_objection
 from protocol.errors import AgentError, MacError
 from protocol.profile import Profile
@@ -53,6 +54,11 @@ def check(parts: Mapping[str, Any], table: Mapping[str, Any], load_profile: Prof
     _check_unique(table, "device", "name", lambda device: device.get("name"), report)
     _check_unique(table, "device", "port", lambda device: str(device.get("port", "")).partition("?")[0], report)
     _check_checkout(parts["checkout"], names, report)
+    lanes = {lane.get("name") for _, lane in _tables(table, "lane")}
+    for index, gateway in _present(parts["gateways"]):
+        _check_gateway(gateway, f"gateway[{index}]", lanes, report)
+    for name in ("lane", "listen"):
+        _check_unique(table, "gateway", name, _reader_of(name), report)
 
 
 class _Names:
@@ -227,6 +233,23 @@ def _check_checkout(checkout: Checkout | None, names: _Names, report: Report) ->
         name = getattr(checkout, kind, "")
         if name:
             names.expect(name, kind, f"checkout.{kind}")
+
+
+def _reader_of(name: str) -> Callable[[Mapping[str, Any]], object]:
+    """Reads one key of a raw table."""
+    return lambda item: item.get(name)
+
+
+def _check_gateway(gateway: Gateway, where: str, lanes: set[object], report: Report) -> None:
+    if gateway.lane not in lanes:
+        report.add(f"{where}.lane", f'there is no lane "{gateway.lane}"', "name a [[lane]]")
+    if not 1 <= int(gateway.listen.rpartition(":")[2]) <= PORT_MAX:
+        report.add(f"{where}.listen", f'"{gateway.listen}" has no possible port', f"a port is 1 to {PORT_MAX}")
+    for index, client in enumerate(gateway.clients):
+        try:
+            ipaddress.ip_network(client)
+        except ValueError:
+            report.add(f"{where}.clients[{index}]", f'"{client}" is no address or network', 'e.g. "192.0.2.0/28"')
 
 
 # --- files with keys ---------------------------------------------------------------------------

@@ -33,6 +33,10 @@ PORT_SHAPE = (
     'or a pyserial URL such as "rfc2217://host:port"'
 )
 
+# A user, a group with "%" as in sudoers(5), or everybody who may open the socket.
+WHO = r"\*|%?[a-z_][a-z0-9_-]{0,31}"
+WHO_SHAPE = 'a user, a group such as "%pos", or "*" for all who may open the socket'
+
 IN_STATE_DIR = "agent.state_dir"
 IN_RUN_DIR = "agent.run_dir"
 IN_THIS_FILE = "this file's directory"
@@ -404,6 +408,72 @@ class Checkout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """[[gateway]]: stands between an existing POS application and the hosts of one lane."""
+
+    lane: str = field(metadata=key.text("The lane whose hosts, profile and terminal id it uses", NAME, NAME_SHAPE))
+    listen: str = field(
+        metadata=key.text("Where the application connects", HOST, '"127.0.0.1:5001" or "[::1]:5001"'),
+    )
+    clients: tuple[str, ...] = field(
+        default=("127.0.0.1", "::1"),
+        metadata=key.texts(
+            "Addresses or networks from which applications may connect", r"[0-9A-Fa-f:./]{2,43}", "192.0.2.0/28", 1, 16
+        ),
+    )
+    connections: int = field(
+        default=8, metadata=key.integer("Connections at the same time; more are closed at once", 1, 256)
+    )
+    idle_s: float = field(
+        default=600.0, metadata=key.number("A connection that says nothing for so long is closed", 1, DAY_S, "s")
+    )
+    when_refused: Literal["close", "decline"] = field(
+        default="close",
+        metadata=key.choice(
+            "A request that cannot be recorded: close the connection, or answer with a decline (code 96) "
+            "where one can be made",
+            "close",
+            "decline",
+        ),
+    )
+    unrecorded: tuple[str, ...] = field(
+        default=(),
+        metadata=key.texts(
+            "Message types of requests that the profile does not know as a transaction and that go on unrecorded",
+            r"[0129][12][02][0-5]",
+            'a message type such as "0220"',
+            0,
+            8,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rights:
+    """[rights]: who may do what over the API, among those who may open the socket.
+
+    root and the daemon's own user may do everything, so that nobody is locked out.
+    """
+
+    read: tuple[str, ...] = field(default=("*",), metadata=key.texts("Look: status, lists, stories", WHO, WHO_SHAPE))
+    sell: tuple[str, ...] = field(
+        default=("*",), metadata=key.texts("Sales: transaction.* except the looking ones", WHO, WHO_SHAPE)
+    )
+    act: tuple[str, ...] = field(
+        default=("%reversald",),
+        metadata=key.texts("Retry, hold, release, park, devices, reload", WHO, WHO_SHAPE),
+    )
+    settle: tuple[str, ...] = field(
+        default=("%reversald-settle",),
+        metadata=key.texts("Close an item by hand, change keys, copy the journal", WHO, WHO_SHAPE),
+    )
+    requests_per_s: float = field(
+        default=500.0,
+        metadata=key.number("Requests of one user; faster ones wait unread", 1, 100_000, "1/s"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Configuration:
     """The whole file."""
 
@@ -422,6 +492,10 @@ class Configuration:
     devices: tuple[DeviceConfig, ...] = field(
         default=(), metadata=key.tables("Readers, PIN pads and printers", DeviceConfig)
     )
+    gateways: tuple[Gateway, ...] = field(
+        default=(), metadata=key.tables("Gateways for applications that talk to the host themselves", Gateway)
+    )
+    rights: Rights = field(default=Rights(), metadata=key.table("Who may do what over the API", Rights))
     source: Path = field(default=Path())
 
     def lane(self, name: str) -> Lane | None:

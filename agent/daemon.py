@@ -22,13 +22,15 @@ from agent import config as settings
 from agent import logs
 from agent.api import Api
 from agent.events import Alarm, Slip
+from agent.gateway import Gateway
 from agent.journal import Journal
 from agent.journal_contract import JournalError
 from agent.lanes import Ears, Links, lane_profile, make_lane, make_link
 from agent.loop import Clock, Listener, Loop, RefusedError
 from agent.notify import notify, watchdog_interval_s
-from agent.outcomes import Outcome, Stray
+from agent.outcomes import Outcome, Replied, Stray
 from agent.records import OWED, State, Transaction
+from agent.rights import Pace, Rights
 from agent.room import DeviceRoom
 from agent.rpc import Limits, Peer, RpcServer
 from agent.settling import SettlingDesk
@@ -78,6 +80,8 @@ class Daemon(Listener):
         self.api = Api(
             self.loop, configuration.policy.confirm, None, views, self._reload_asked, self.devices, self.settling
         )
+        self.rights = Rights(configuration.rights)
+        self.gateway = Gateway(self.loop, self.api, self.links, self._spawn)
         self._writer = StatusWriter(configuration.agent.run_dir)
 
     # --- life ----------------------------------------------------------------------------------
@@ -91,6 +95,7 @@ class Daemon(Listener):
         self.settling.make_up_for(self.views.ended())
         server = self._server()
         await server.start()
+        self.gateway.start(self.configuration.gateways)
         self._signals()
         self._report_ready()
         self._every(PROBE_EVERY_S, self._probe)
@@ -112,6 +117,7 @@ class Daemon(Listener):
     async def _wind_down(self, server: RpcServer) -> None:
         notify("STOPPING=1")
         log.info("stopping")
+        await self.gateway.close()
         await server.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WAIT_S):
@@ -143,6 +149,12 @@ class Daemon(Listener):
             log.error("%s: %s", effect.code, effect.text)
         else:
             self.devices.slip(txn, effect.what)
+
+    def replied(self, txn_id: str, purpose: str, reply: Replied) -> None:
+        """An application behind a gateway waits for the answer itself."""
+        txn = self.loop.get(txn_id)
+        if txn is not None:
+            self.gateway.replied(txn.lane, txn_id, purpose, reply)
 
     def lane_free(self, lane: str) -> None:
         """A waiting sale may take its turn."""
@@ -198,6 +210,7 @@ class Daemon(Listener):
             self.loop.drop_lane(name)
             self._spawn(self.links.by_lane.pop(name).close())
         self.configuration = new
+        self.rights = Rights(new.rights)
         self.api.configure(new.policy.confirm, self.devices.make_checkout(new, self.api, self.loop))
 
     async def reload(self) -> dict[str, Any]:
@@ -315,6 +328,8 @@ class Daemon(Listener):
             group=agent.socket_group,
             log=log,
             limits=Limits(connections=agent.socket_connections),
+            guard=lambda peer, method: self.rights.check(peer, method),
+            pace=Pace(self.configuration.rights.requests_per_s, self._aio.time).wait_s,
             quiet=frozenset({"agent.status", "reversal.list", "transaction.status", "transaction.unconfirmed"}),
         )
 
@@ -358,6 +373,9 @@ async def _run(configuration: settings.Configuration) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `reversald`."""
     parser = argparse.ArgumentParser(prog="reversald", description="Keeps reversals and sends them until acknowledged.")
+    parser.add_argument(
+        "command", nargs="?", choices=["run", "gateway"], default="run", help="gateway: refuse to run without one"
+    )
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIGURATION, metavar="FILE")
     parser.add_argument("--check-config", action="store_true", help="check the configuration, print every error, end")
     parser.add_argument("--print-config", action="store_true", help="print the effective configuration, end")
@@ -370,6 +388,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.check_config or options.print_config:
         print(settings.effective(configuration) if options.print_config else f"{options.config}: no errors")
         return 0
+    if options.command == "gateway" and not configuration.gateways:
+        print(f"E-GATEWAY: {options.config} has no [[gateway]]; docs/gateway.md shows one", file=sys.stderr)
+        return EX_CONFIG
     logs.set_up(configuration.agent.log_level)
     try:
         return asyncio.run(_run(configuration))

@@ -20,6 +20,7 @@ import inspect
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,20 @@ __all__ = ["Limits", "Method", "ParameterError", "Peer", "RequestError", "RpcSer
 Method = Callable[[Peer, dict[str, Any]], Awaitable[Any] | Any]
 
 
+def _anybody(peer: Peer, method: str) -> None:
+    """No rights: whoever may open the socket may call everything."""
+
+
+def _at_once(uid: int) -> float:
+    """No limit of the rate."""
+    return 0.0
+
+
 class RpcServer:
     """Serves `methods` on a Unix socket at `path` until `close`.
 
+    `guard(peer, method)` raises an AgentError where this peer may not call it; `pace(uid)` counts a
+    request and tells how many seconds the user's next one must wait.
     `on_fault` is called once for each exception that is our own fault, after it was logged. Methods
     in `quiet` are logged at debug level only (a status page asks every second). `fatal`: errors that
     are faults although they are AgentErrors.
@@ -54,6 +66,8 @@ class RpcServer:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         quiet: Collection[str] = (),
         fatal: tuple[type[BaseException], ...] = (JournalFailed,),
+        guard: Callable[[Peer, str], None] = _anybody,
+        pace: Callable[[int], float] = _at_once,
     ) -> None:
         self.path = path
         self.methods = methods
@@ -62,6 +76,7 @@ class RpcServer:
         self._on_fault, self._fatal = on_fault, fatal
         self._log = log or logging.getLogger(__name__)
         self._quiet = quiet
+        self._guard, self._pace = guard, pace
         self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._work: set[asyncio.Task[bytes]] = set()
         self._server: asyncio.Server | None = None
@@ -97,7 +112,8 @@ class RpcServer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = peer_of(writer.get_extra_info("socket"))
-        connection = Connection(peer, (reader, writer), self.methods, self._begin, self.limits, self._log)
+        streams, pace = (reader, writer), partial(self._pace, peer.uid)
+        connection = Connection(peer, streams, self.methods, self._begin, self.limits, self._log, pace)
         task = asyncio.get_running_loop().create_task(connection.serve(self._objection(peer)))
         self._connections[connection] = task
         task.add_done_callback(lambda done: self._ended(connection, done))
@@ -126,6 +142,7 @@ class RpcServer:
         task.add_done_callback(lambda done: self._finished(request, done, answer))
 
     async def _call(self, request: Request, peer: Peer) -> bytes:
+        self._guard(peer, request.method)
         result = self.methods[request.method](peer, request.params)
         if inspect.isawaitable(result):
             result = await result

@@ -1,5 +1,7 @@
 """One client of the API: its lines are read, its answers are written, its limits are kept.
 
+`pace()` counts a line and gives the seconds until the next one is read.
+
 Two tasks: reading stops at the end of input or at the first line that cannot be followed; writing
 stops when the client is gone or does not read. A client that has closed its own side still gets
 the answers that it is owed (`socat` does that).
@@ -55,11 +57,12 @@ class Connection:
         begin: Begin,
         limits: Limits,
         log: logging.Logger,
+        pace: Callable[[], float] = float,
     ) -> None:
         self.peer = peer
         self._reader, self._writer = streams
         self._methods, self._begin = methods, begin
-        self._limits, self._log = limits, log
+        self._limits, self._log, self._pace = limits, log, pace
         self._held = bytearray()
         self._slots = asyncio.Semaphore(limits.in_flight)
         self._ids: set[RequestId] = set()
@@ -98,6 +101,8 @@ class Connection:
             while (line := await self._line()) is not None:
                 if line.strip():
                     await self._take(line)
+                if (wait_s := self._pace()) > 0:
+                    await asyncio.sleep(wait_s)
         except RequestError as refused:
             self._log.warning("api: %s by %s, connection ended", refused.text, self.peer)
             await self._refuse(refused)

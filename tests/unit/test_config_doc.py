@@ -14,7 +14,20 @@ import pytest
 
 from agent.config import ConfigError, Configuration, load
 from agent.config_keys import Key, fields_of, file_name, required
-from agent.config_schema import Agent, Checkout, DeviceConfig, Journal, Keys, Lane, PendingLimits, Policy, Retry, Tls
+from agent.config_schema import (
+    Agent,
+    Checkout,
+    DeviceConfig,
+    Gateway,
+    Journal,
+    Keys,
+    Lane,
+    PendingLimits,
+    Policy,
+    Retry,
+    Rights,
+    Tls,
+)
 from tests.unit.config_samples import load_sample_profile
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
@@ -31,6 +44,8 @@ HEADINGS: dict[str, type[Any]] = {
     "### `[lane.retry]`": Retry,
     "## `[[device]]`": DeviceConfig,
     "## `[checkout]`": Checkout,
+    "## `[[gateway]]`": Gateway,
+    "## `[rights]`": Rights,
 }
 
 
