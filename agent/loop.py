@@ -28,10 +28,12 @@ from agent.events import (
     Begin,
     Effect,
     Event,
+    Hold,
     HostChosen,
     Lost,
     Noticed,
     Now,
+    Park,
     Refuse,
     Restart,
     Resume,
@@ -41,10 +43,10 @@ from agent.events import (
     Unsent,
     Wake,
 )
-from agent.journal_contract import Entry, Store, Stored
+from agent.journal_contract import Entry, Row, Store, Stored
 from agent.policy import Policy
 from agent.records import OWED, State, Transaction, dump, load
-from protocol.errors import AgentError, MessageError
+from protocol.errors import AgentError, MessageError, ProtocolError
 from protocol.iso8583 import Message
 from protocol.masking import mask_pan
 from protocol.matching import Match, match_reply
@@ -212,6 +214,7 @@ class Loop:
         self._exchanges = 0
         self._counters: dict[str, int] = {}
         self._begun_mono: dict[str, float] = {}
+        self.unreadable: dict[str, tuple[str, str]] = {}
         self.unmatched: list[tuple[str, str, str]] = []
         self.strays: Counter[str] = Counter()
 
@@ -221,13 +224,21 @@ class Loop:
         """Take up everything that is pending; what is owed is tried at once."""
         self._counters = self._journal.counters()
         for row in reversed(self._journal.recent(FINISHED_KEPT)):
-            for stan in load(row.public, b"").stans if is_transaction(row.txn_id) else ():
+            for stan in _stans_of(row):
                 self._by_stan[row.lane, stan] = row.txn_id
         for stored in self._journal.pending():
-            self._remember(_loaded(stored))
+            self._take_up(stored)
         for txn_id, txn in list(self._live.items()):
             if txn.lane in self.lanes:
                 self.handle(txn_id, Restart())
+
+    def _take_up(self, stored: Stored) -> None:
+        """One pending record. What cannot be read is neither lost nor in the way of the others: a person is called."""
+        try:
+            self._remember(_loaded(stored))
+        except (ProtocolError, ValueError, KeyError, TypeError) as error:
+            text = f"{stored.entry.txn_id} cannot be read: {type(error).__name__}"
+            self.unreadable[stored.entry.txn_id] = (stored.entry.lane, text)
 
     def pending(self) -> list[Transaction]:
         """Everything that the agent or a person still owes, oldest first."""
@@ -349,6 +360,9 @@ class Loop:
 
     def objection(self, lane: Lane) -> str:
         """Why no new sale may start now because of what is owed; "" if it may."""
+        unreadable = [text for name, text in self.unreadable.values() if name == lane.name]
+        if unreadable:
+            return f"{unreadable[0]}; run reversalctl verify and call the service desk"
         owed = [txn for txn in self._live.values() if txn.lane == lane.name and txn.state in OWED]
         if not owed:
             return ""
@@ -705,11 +719,20 @@ class Loop:
 
     def _due(self, lane: Lane, txn: Transaction, now: Now) -> None:
         """A timer: where the dialect wants it, an attempt gets a number of its own, stored with it."""
-        if txn.state not in OWED or not lane.policy.profile.reversal.stan_each_try:
-            self._apply(txn, Wake(), now)
-            return
-        (stan,) = self._next_stans(lane, 1)
-        self._apply(txn, Wake(stan), now, {f"stan:{lane.name}": int(stan)})
+        try:
+            if txn.state not in OWED or not lane.policy.profile.reversal.stan_each_try:
+                self._apply(txn, Wake(), now)
+                return
+            (stan,) = self._next_stans(lane, 1)
+            self._apply(txn, Wake(stan), now, {f"stan:{lane.name}": int(stan)})
+        except MessageError as error:
+            self._set_aside(txn, f"its reversal cannot be made: {error.text}", now)
+
+    def _set_aside(self, txn: Transaction, why: str, now: Now) -> None:
+        """An item that cannot be sent goes to a person and out of the way of the others."""
+        if txn.state is State.REVERSING:
+            txn = self._apply(txn, Park("agent", why), now)
+        self._apply(txn, Hold("agent", why), now)
 
     def _clean(self, lane: Lane) -> bool:
         """Drop timers that were moved or whose item ended; whether one is left."""
@@ -787,6 +810,16 @@ def is_transaction(txn_id: str) -> bool:
 
 def _loaded(stored: Stored) -> Transaction:
     return load(stored.entry.public, stored.entry.secret)
+
+
+def _stans_of(row: Row) -> set[str]:
+    """The numbers of a stored item; an unreadable one has none (`_take_up` tells of those that are pending)."""
+    if not is_transaction(row.txn_id):
+        return set()
+    try:
+        return load(row.public, b"").stans
+    except (ValueError, KeyError, TypeError):
+        return set()
 
 
 def unconfirmed(transactions: Iterable[Transaction]) -> list[Transaction]:
