@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -242,6 +243,8 @@ def _dump_text(arguments: Sequence[str]) -> str:
         if len(raw) > _TEXT_BYTES_MAX:
             raise InputError("the dump is too large", "数据过大", EX_DATAERR)
         return _text_or_hex(raw)
+    if len(arguments) == 1 and re.search("[/.]", arguments[0]):
+        raise InputError(f"there is no file {arguments[0]!r}", f"没有文件 {arguments[0]!r}")
     return " ".join(arguments)
 
 

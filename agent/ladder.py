@@ -70,6 +70,7 @@ def _facts(step: Step, language: str) -> str:
 
 
 def _clock(at: float | None) -> str:
+    """Time of day, or hours, minutes and seconds since whatever the capture counts from."""
     if at is None:
         return "-"
     if at > _CALENDAR_S:
@@ -77,7 +78,8 @@ def _clock(at: float | None) -> str:
             return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
         except (ValueError, OverflowError, OSError):
             return f"{at:.3f}"
-    return f"{at:.3f}"
+    minutes, seconds = divmod(at, 60)
+    return f"{int(minutes) // 60:02d}:{int(minutes) % 60:02d}:{seconds:06.3f}"
 
 
 def ladder_json(steps: Sequence[Step]) -> str:

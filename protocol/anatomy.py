@@ -104,11 +104,17 @@ class _Walk:
         """The whole message; raises _StopError at the damage."""
         self._read_mti()
         self._read_bitmaps()
-        for field in self.bits:
-            packing = self._codec.packings.get(field)
-            if packing is None:
-                raise self._unknown(field)
-            self._read_element(packing)
+        unknown = next((field for field in self.bits if field not in self._codec.packings), None)
+        try:
+            for field in self.bits:
+                if field == unknown:
+                    break
+                self._read_element(self._codec.packings[field])
+        except _StopError:
+            if unknown is None:
+                raise
+        if unknown is not None:
+            raise self._unknown(unknown)  # certainly wrong; what else is wrong may follow from it
         if rest := len(self._body) - self.at:
             expected = Both("the end of the message", "报文结束")
             found = Both(f"{rest} more bytes", f"多出 {rest} 字节")

@@ -3,8 +3,9 @@
 `explain(profile, data)` takes a whole frame or a bare message and never raises for what the bytes are. What it gives
 may be shown to anyone:
 1. Values go through `masking`; raw bytes of secret elements are not kept, those of the card number only as its mask.
-2. In a damaged message elements may have slipped: everything that could be a card number or track, wherever it lies, is
-   hidden, private elements too, and nothing behind the damage is shown.
+2. In a damaged message elements may have slipped: private elements are hidden, so is the card number of element 2
+   wherever else it lies, and without a sound element 2 everything that could be a card number or track. Nothing
+   behind the damage is shown.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ HIDDEN = "**"
 
 # What may stand before a message and is searched for: length 4, TPDU 5, header 32 at most.
 _BEFORE_MAX = 41
+# Elements that count as open and are free text in some dialects.
+_OPEN_TEXTS = frozenset({60, 61})
 # A damaged message is searched for card data up to here; what lies behind is hidden unseen.
 _SEARCHED_MAX = 4096
+_FOUND_MAX = 16  # bytes of a damage that are shown
 # Shown also in a damaged message: short elements of fixed meaning. All others could be something else that slipped.
 _SAFE = frozenset(
     {0, 1, 3, 4, 7, 11, 12, 13, 15, 18, 22, 23, 24, 25, 26, 32, 33, 37, 38, 39, 41, 42, 49, 60, 61, 70, 90}
@@ -36,7 +40,7 @@ _SAFE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some bytes with what they say. `kind`: length, tpdu, header, unknown, mti, bitmap, field. `hex`: a pair a byte."""
+    """Some bytes with what they say. `kind`: length, tpdu, header, unknown, mti, bitmap, field. `hex`: pairs."""
 
     kind: str
     field: int
@@ -49,13 +53,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A damaged place, offset from the first byte of the dump; every text may be shown."""
+    """A damaged place, offset from the first byte of the dump; texts and `hex` (if any) may be shown."""
 
     offset: int
     size: int
     field: int | None
     expected: Both
     found: Both
+    hex: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +122,14 @@ def _explained(profile: Profile, data: bytes, layout: str, start: int, money: Mo
     envelope, damage = _envelope(profile, data, layout, start)
     body = data[start:]
     anatomy = dissect(profile, body)
-    damage = damage or _moved(anatomy.damage or _refusal(profile, anatomy, body), start)
-    mask = _Mask(body, damage is not None)
+    slipped = anatomy.damage or _refusal(profile, anatomy, body)
+    damage = damage or _moved(slipped, start)
+    pan = next((piece.value for piece in anatomy.pieces if piece.field == 2), "")
+    mask = _Mask(body, slipped is not None, pan)
     around = Around(profile, anatomy.mti, {p.field: p.value for p in anatomy.pieces if p.field > 1}, money)
     parts = [*envelope, *(_part(piece, around, anatomy, mask, start) for piece in anatomy.pieces)]
-    hexes = _shown(parts, len(data))
+    trouble = _trouble(damage, data, mask, start) if damage else None
+    hexes = _shown(parts, len(data), trouble)
     fields = {str(part.field): part.value for part in parts if part.kind == "field"}
     message = Message(anatomy.mti, around.fields)
     chip = around.fields.get(55, "") if mask.open_to(55) else ""
@@ -133,7 +141,7 @@ def _explained(profile: Profile, data: bytes, layout: str, start: int, money: Mo
         kind=kind_name(message, profile) if anatomy.mti and damage is None else "",
         fields=fields,
         chip=dict(chip_tags(chip)),
-        trouble=_trouble(damage, data, mask, start) if damage else None,
+        trouble=trouble,
         shown=hexes,
         score=_score(profile, data, layout, anatomy, message, damage),
     )
@@ -187,7 +195,7 @@ def _envelope(profile: Profile, data: bytes, layout: str, start: int) -> tuple[l
 
 def _length(rules: EnvelopeRules, data: bytes) -> tuple[list[Part], Damage | None]:
     raw = data[: rules.length_bytes]
-    size = len(data) - (0 if rules.length_counts_itself else rules.length_bytes)
+    size = max(0, len(data) - (0 if rules.length_counts_itself else rules.length_bytes))
     text = raw.hex() if rules.length_form != "ascii" else raw.decode("latin-1")
     is_number = rules.length_form == "binary" or (text.isascii() and text.isdigit())
     number = int(text, 16 if rules.length_form == "binary" else 10) if is_number and raw else -1
@@ -237,15 +245,19 @@ def _header(profile: Profile, at: int, raw: bytes) -> Part:
 
 
 class _Mask:
-    """What of a body may be shown. In a damaged one every stretch that could be card data is hidden."""
+    """What of a body may be shown (rule 2 above)."""
 
-    def __init__(self, body: bytes, damaged: bool) -> None:
+    def __init__(self, body: bytes, damaged: bool, pan: str) -> None:
         self._damaged = damaged
-        self._secret = _card_bytes(body) if damaged else frozenset[int]()
+        self._secret = _card_bytes(body, pan) if damaged else frozenset[int]()
 
     def open_to(self, field: int) -> bool:
         """Whether an element may show what its secrecy allows."""
         return not self._damaged or field in _SAFE or field == 2
+
+    def open_in_damage(self, field: int) -> bool:
+        """Whether the damaged bytes of an element may be shown."""
+        return field in _SAFE
 
     def hides(self, offset: int, size: int) -> bool:
         """Whether some of these bytes could be card data."""
@@ -258,8 +270,8 @@ class _Mask:
         ):
             return f"<hidden {len(piece.value)}>"
         shown = masking.show(piece.field, piece.value) if piece.field > 1 else piece.value
-        is_free_text = piece.field >= 46 and not piece.value.isdigit()
-        return masking.scrub(shown) if is_free_text and element(piece.field).secrecy == "open" else shown
+        is_free_text = piece.field in _OPEN_TEXTS and not piece.value.isdigit()
+        return masking.scrub(shown) if is_free_text else shown
 
     def pairs(self, piece: Piece, shown: str) -> tuple[str, ...]:
         """The bytes, one pair each, as far as the value itself may be shown."""
@@ -280,21 +292,32 @@ def _masked_pairs(piece: Piece, shown: str) -> tuple[str, ...]:
     return tuple(masked[place : place + 2] for place in range(0, len(masked), 2))
 
 
-def _card_bytes(body: bytes) -> frozenset[int]:
-    """Offsets of all bytes that could belong to a card number or to the track behind it, in BCD or in ASCII."""
+def _card_bytes(body: bytes, pan: str) -> frozenset[int]:
+    """Offsets of all bytes that could belong to a card number or to the track behind it, in BCD or in ASCII.
+
+    `pan`: what was read as element 2. Where that is sound, the card number is known and nothing else is one.
+    """
     found = set(range(_SEARCHED_MAX, len(body)))
     head = body[:_SEARCHED_MAX]
+    is_sound = len(pan) >= _SOUND_PAN_MIN and masking.passes_luhn(pan)
     for text, width in ((head.hex().upper(), 2), (head.decode("latin-1"), 1)):
-        for start, end in _card_stretches(text):
+        for start, end in _places_of(pan, text) if is_sound else _card_stretches(text):
             found.update(range(start // width, (end + width - 1) // width))
     return frozenset(found)
 
 
+# Shorter ones are rare, and could be a longer one that was cut by a damaged length.
+_SOUND_PAN_MIN = 15
 _RUN = re.compile(r"[0-9]{13,}")
 _TRACK_REST = re.compile(r"[=D][0-9]*")
 
 
+def _places_of(pan: str, text: str) -> list[tuple[int, int]]:
+    return [(found.start(), found.end()) for found in re.finditer(f"{pan}(?:{_TRACK_REST.pattern})?", text)]
+
+
 def _card_stretches(text: str) -> list[tuple[int, int]]:
+    """Every stretch of digits with a right check digit, and the track behind it."""
     stretches = []
     for run in _RUN.finditer(text):
         for start in range(run.start(), run.end() - 12):
@@ -324,24 +347,27 @@ def _pairs(raw: bytes) -> tuple[str, ...]:
     return tuple(f"{byte:02X}" for byte in raw)
 
 
-def _shown(parts: Sequence[Part], size: int) -> tuple[str, ...]:
+def _shown(parts: Sequence[Part], size: int, trouble: Trouble | None) -> tuple[str, ...]:
     """One pair for every byte of the dump; ".." where nothing could be decoded."""
     pairs = [".."] * size
     for part in parts:
         pairs[part.offset : part.offset + len(part.hex)] = part.hex
+    if trouble is not None and trouble.hex:
+        pairs[trouble.offset : trouble.offset + len(trouble.hex)] = trouble.hex
     return tuple(pairs[:size])
 
 
 def _trouble(damage: Damage, data: bytes, mask: _Mask, start: int) -> Trouble:
+    """The damage as it may be shown: with its bytes where they are no secret."""
+    raw = data[damage.offset : damage.offset + damage.size]
+    secret = damage.field is not None and damage.field > 1 and not mask.open_in_damage(damage.field)
+    hidden = secret or mask.hides(damage.offset - start, damage.size) or len(raw) > _FOUND_MAX
     found = damage.found
     if found is None:
-        raw = data[damage.offset : damage.offset + damage.size]
-        secret = damage.field is not None and damage.field > 1 and element(damage.field).secrecy != "open"
-        if secret or mask.hides(damage.offset - start, damage.size) or len(raw) > 16:
-            found = Both(f"{len(raw)} other bytes (not shown)", f"其他 {len(raw)} 字节（不显示）")
-        else:
-            found = same(raw.hex(" ").upper() or "-")
-    return Trouble(damage.offset, damage.size, damage.field, damage.expected, found)
+        hexes = Both(f"{len(raw)} other bytes (not shown)", f"其他 {len(raw)} 字节（不显示）")
+        found = hexes if hidden else same(raw.hex(" ").upper() or "-")
+        return Trouble(damage.offset, damage.size, damage.field, damage.expected, found, () if hidden else _pairs(raw))
+    return Trouble(damage.offset, damage.size, damage.field, damage.expected, found, ())
 
 
 # --- which profile fits best -------------------------------------------------------------------
