@@ -36,7 +36,9 @@ class Session:
     """Where one lane stands. `wanted`: why a sign-on is due; `keys`: the block of the host, under the master key."""
 
     lane: str
+    terminal_id: str
     batch: str
+    configured_batch: str  # as the configuration had it when this was stored: a change there wins
     valid: bool = False
     since_utc: str = ""
     key_check: KeyCheck = "none"
@@ -71,7 +73,10 @@ class Offer:
     batch: str
 
 
-_STORED = ("lane", "batch", "since_utc", "key_check", "key_value", "host_asks", "batch_from")
+_STORED = (
+    *("lane", "terminal_id", "batch", "configured_batch", "batch_from"),
+    *("since_utc", "key_check", "key_value", "host_asks"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +282,7 @@ def back(session: Session, event: Back, now: Now, policy: SessionPolicy) -> Deci
 
 def host_asks(session: Session, event: HostAsks, now: Now, policy: SessionPolicy) -> Decision:
     """A sign-on we do; everything else is shown until the host asks no more."""
-    if event.action == "sign-on":
+    if event.action == "sign-on" and policy.signs_on:
         return _want(session, "host-asks", now, policy)
     wish = "" if event.action == "none" else event.action
     if wish == session.host_asks:
