@@ -87,6 +87,10 @@ class Agent:
             "Status files are written at each change, and at least this often as a sign of life", 1, 300, "s"
         ),
     )
+    page_every_s: float = field(
+        default=5.0,
+        metadata=key.number("status.html is written this often; 0: there is none (a restart changes it)", 0, 300, "s"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,6 +100,8 @@ class Daemon(Listener):
         self._report_ready()
         self._every(PROBE_EVERY_S, self._probe)
         self._every(self.configuration.agent.status_every_s, self._write_status)
+        if self.configuration.agent.page_every_s:
+            self._every(self.configuration.agent.page_every_s, self._write_page)
         if interval_s := watchdog_interval_s():
             self._every(interval_s, self._sign_of_life)
         await self._stop.wait()
@@ -112,6 +114,7 @@ class Daemon(Listener):
         for lane in sorted(self.loop.orphaned_lanes()):
             log.error("items are pending on lane %s, which is not configured any more: put it back", lane)
         self._write_status()
+        self._write_page()
         notify("READY=1")
 
     async def _wind_down(self, server: RpcServer) -> None:
@@ -129,6 +132,7 @@ class Daemon(Listener):
         self.devices.close()
         self.journal.close()
         self._writer.stopped()
+        self._write_page()
 
     def _signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -278,6 +282,11 @@ class Daemon(Listener):
         began = self._aio.time()
         self._writer.write(self.views.status())
         self._status_cost_s = self._aio.time() - began
+
+    def _write_page(self) -> None:
+        """After a fault the old page stays: it tells its age by itself."""
+        if every_s := self.configuration.agent.page_every_s:
+            self._writer.write_page(every_s)
 
     def _sign_of_life(self) -> None:
         """Only after a round trip to the journal."""

@@ -16,7 +16,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,8 @@ from agent.linkstate import LinkState
 from agent.loop import Lane
 from agent.records import OWED, State, Transaction
 from agent.status_conditions import Open, certificate_days, conditions, gather, store_full
+from agent.status_html import render as render_page
+from agent.status_html_history import History
 from agent.status_item import both, item
 from agent.status_text import render
 from agent.texts import catalogue
@@ -260,22 +262,40 @@ def _device(device: DeviceFacts) -> dict[str, Any]:
 
 
 class StatusWriter:
-    """Writes status.json and status.txt into `run_dir` (mode 0644), atomically and without fsync: /run is in memory."""
+    """Writes status.json, status.txt and status.html into `run_dir` (mode 0644), atomically and without fsync: /run is
+    in memory."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._sequence = 0
         self._last: dict[str, Any] | None = None
         self._failed = False
+        self._history = History()
 
     def write(self, document: dict[str, Any]) -> bool:
-        """Numbers the document and writes both files. False where they could not be written (rule 4)."""
+        """Numbers the document and writes json and txt. False where they could not be written (rule 4)."""
         self._sequence += 1
         self._last = {**document, "sequence": self._sequence}
+        self._history.note(self._last)
+        return self._written(self._write_both)
+
+    def write_page(self, every_s: float) -> bool:
+        """Writes status.html from the last document: dearer than the others, so `every_s` seconds apart. The same."""
+        return self._last is None or self._written(lambda: self._write_page(every_s))
+
+    def _write_both(self) -> None:
+        assert self._last is not None
+        line = json.dumps(self._last, ensure_ascii=False, separators=(",", ":")) + "\n"
+        self._replace("status.json", line)
+        self._replace("status.txt", render(self._last, self._last["language"]))
+
+    def _write_page(self, every_s: float) -> None:
+        assert self._last is not None
+        self._replace("status.html", render_page(self._last, self._history, every_s))
+
+    def _written(self, write: Callable[[], None]) -> bool:
         try:
-            line = json.dumps(self._last, ensure_ascii=False, separators=(",", ":")) + "\n"
-            self._replace("status.json", line)
-            self._replace("status.txt", render(self._last, self._last["language"]))
+            write()
         except OSError as error:
             if not self._failed:
                 log.error("the status files in %s cannot be written: %s", self._run_dir, error.strerror)

@@ -1,0 +1,76 @@
+"""Markup for the pages: `tag` builds elements, and every text inside is escaped unless it is `Html` already.
+
+Rules not to break:
+1. Only `tag`, `escape` and this package's own style and script make `Html`; a text of a host or device is a `str`.
+2. Control characters and those that turn the reading direction are shown as U+FFFD: a hostile text stays where it is.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agent.texts import Text
+
+# C0 and C1 controls (but tab and line feed), bidirectional controls, lone surrogates: Unicode, chapter 23.
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_VOID = frozenset({"meta", "link", "input", "br"})
+
+Attribute = str | int | float | bool | None
+
+
+class Html(str):
+    """Markup that is safe as it stands."""
+
+    __slots__ = ()
+
+    def __add__(self, other: str) -> Html:
+        """More markup behind it; a text is escaped."""
+        return Html(str.__add__(self, escape(other)))
+
+
+def escape(text: str) -> Html:
+    """A text for any place in a page, attributes included."""
+    return text if isinstance(text, Html) else Html(html.escape(_UNSHOWN.sub("\ufffd", text)))
+
+
+def tag(name: str, /, *children: str, **attributes: Attribute) -> Html:
+    """One element. `class_` is class, `data_x` is data-x; None and False leave an attribute out."""
+    opening = "".join(_attribute(key, value) for key, value in attributes.items())
+    if name in _VOID:
+        return Html(f"<{name}{opening}>")
+    return Html(f"<{name}{opening}>{join(children)}</{name}>")
+
+
+def join(parts: Iterable[str], between: str = "") -> Html:
+    """Parts one after the other, each escaped where it must be."""
+    return Html(escape(between).join(escape(part) for part in parts))
+
+
+def both(english: str, chinese: str) -> Html:
+    """A text in both languages; the page shows the one that was chosen."""
+    if english == chinese:
+        return escape(english)
+    return tag("span", english, lang="en") + tag("span", chinese, lang="zh-CN")
+
+
+def of(text: Text) -> Html:
+    """The same for a text of a catalogue."""
+    return both(text.en, text.zh)
+
+
+def told(facts: Mapping[str, Any], name: str) -> Html:
+    """The same for a document's pair of keys `name_en` and `name_zh`."""
+    return both(facts[f"{name}_en"], facts[f"{name}_zh"])
+
+
+def _attribute(key: str, value: Attribute) -> str:
+    if value is None or value is False:
+        return ""
+    name = key.rstrip("_").replace("_", "-")
+    if value is True:
+        return f" {name}"
+    shown = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return f' {name}="{escape(shown)}"'
