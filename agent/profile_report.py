@@ -42,7 +42,7 @@ _REASONS = (
     ("must be the number of an element: 2 to 128 without 65", "必须是域号：2 至 128（65 除外）"),
     ("must be 64, 128 or 0 \\(no MAC\\)", "必须是 64、128 或 0（无MAC）"),
     ("an algorithm needs a field", "使用MAC算法时必须指定域"),
-    ("element ([0-9]+) must be there with 8 bytes or characters", r"必须定义第 \1 域，长度为8字节或8字符"),
+    ("element (.+) must be there with 8 bytes or characters", r"必须定义第 \1 域，长度为8字节或8字符"),
     ("a message on a stream needs a length", "TCP流上的报文必须有长度前缀"),
     ("lies outside the header", "超出报文头范围"),
     ("is not an element of this profile", "不是本配置中的域"),

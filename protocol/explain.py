@@ -86,7 +86,9 @@ class Explanation:
 
 def explain(profile: Profile, data: bytes, money: Money = minor_units) -> Explanation:
     """Gives the explanation by one profile: as the layout that fits, else the one that gets furthest."""
-    found = [_explained(profile, data, layout, start, money) for layout, start in _layouts(profile, data)]
+    found = [_explained(profile, data, layout, start, money) for layout, start in _layouts(profile)]
+    if not any(one.fits for one in found) and (start := _hidden_start(profile, data)):
+        found.append(_explained(profile, data, "unknown envelope", start, money))
     return max(found, key=lambda one: (one.fits, one.score))
 
 
@@ -95,19 +97,17 @@ def explain_auto(profiles: Sequence[Profile], data: bytes, money: Money = minor_
     return sorted((explain(profile, data, money) for profile in profiles), key=lambda one: (not one.fits, -one.score))
 
 
-def _layouts(profile: Profile, data: bytes) -> list[tuple[str, int]]:
-    """Where the message could begin: after the whole envelope, without the length, at once, or behind unknown bytes."""
+def _layouts(profile: Profile) -> list[tuple[str, int]]:
+    """Where the message begins: after the whole envelope, at once, or after an envelope without its length."""
     rules = profile.envelope
     head = len(rules.tpdu) + len(rules.header)
     layouts = [("frame", rules.length_bytes + head), ("message", 0)]
-    if head:
-        layouts.append(("without length", head))
-    known = {start for _, start in layouts}
-    for start in range(1, min(_BEFORE_MAX, len(data))):
-        if start not in known and _is_message(profile, data[start:]):
-            layouts.append(("unknown envelope", start))
-            break
-    return layouts
+    return [*layouts, ("without length", head)] if head else layouts
+
+
+def _hidden_start(profile: Profile, data: bytes) -> int:
+    """Where a sound message begins behind bytes that are not the profile's envelope; 0 where there is none."""
+    return next((start for start in range(1, min(_BEFORE_MAX, len(data))) if _is_message(profile, data[start:])), 0)
 
 
 def _is_message(profile: Profile, body: bytes) -> bool:

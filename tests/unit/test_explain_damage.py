@@ -61,7 +61,7 @@ def test_tags_of_tracks_names_and_pins_are_never_shown() -> None:
 
 
 @pytest.mark.parametrize("name", PROFILES)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(place=st.integers(0, 400), bit=st.integers(0, 7))
 def test_one_damaged_bit_shows_no_card_data(name: str, place: int, bit: int) -> None:
     raw = bytearray(_sale(name))
@@ -74,7 +74,7 @@ def test_one_damaged_bit_shows_no_card_data(name: str, place: int, bit: int) -> 
 
 
 @pytest.mark.parametrize("name", PROFILES)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(size=st.integers(0, 400))
 def test_a_message_that_is_cut_off_shows_no_card_data_and_points_behind_what_it_shows(name: str, size: int) -> None:
     body = _body(name)
@@ -86,7 +86,7 @@ def test_a_message_that_is_cut_off_shows_no_card_data_and_points_behind_what_it_
 
 
 @pytest.mark.parametrize("name", PROFILES)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(data=st.binary(max_size=300))
 @example(b"")
 @example(b"\xff" * 64)
@@ -98,7 +98,7 @@ def test_any_bytes_are_explained_and_never_raise(name: str, data: bytes) -> None
 
 
 @pytest.mark.parametrize("name", PROFILES)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(place=st.integers(0, 400), value=st.integers(0, 255))
 def test_explain_and_codec_agree_on_what_is_a_message(name: str, place: int, value: int) -> None:
     raw = bytearray(_body(name))
