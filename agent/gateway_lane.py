@@ -163,8 +163,8 @@ class Relay:
             log.warning("gateway %s: %s of no open item is relayed", self.lane, _named(passage.message))
             return await self._unrecorded(passage, till)
         log.info("gateway %s: %s of the application for %s", self.lane, _named(passage.message), txn.id)
-        if txn.state in _CALLED_OFF:
-            txn = self._tell(txn, Reverse(BY, self._reason(passage.message), OWN_REVERSAL))
+        if txn.state in _CALLED_OFF:  # from here on it is owed; no wake: the application's message is the first try
+            txn = self._tell(txn, Reverse(BY, self._reason(passage.message), OWN_REVERSAL), wake=False)
         sent = await self._api.in_turn(self.lane, lambda: self._stand_in(txn.id, passage), owed_first=False)
         latest = await self._api.attempt_over(sent)
         return await self._acknowledge(latest, passage.message, frame, till)
@@ -268,7 +268,7 @@ class Relay:
     def _frame_of(self, reply: Replied) -> bytes:
         return wrap(self.profile, reply.body, reply.tpdu, reply.header)
 
-    def _tell(self, txn: Transaction, event: Complete | Reverse) -> Transaction:
+    def _tell(self, txn: Transaction, event: Complete | Reverse, *, wake: bool = True) -> Transaction:
         """Give the event; an item that moved on meanwhile stays as it is."""
         try:
             after = self._loop.handle(txn.id, event)
@@ -277,7 +277,8 @@ class Relay:
             latest = self._loop.get(txn.id)
             assert latest is not None
             return latest
-        self._loop.wake()
+        if wake:
+            self._loop.wake()
         return after
 
 
