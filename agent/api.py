@@ -93,6 +93,7 @@ class Api:
         self._views = views
         self._devices = devices
         self._settling = settling
+        self.session_ready: Callable[[str], Awaitable[None]] | None = None  # waits for a sign-on under way
         self._turns: dict[str, asyncio.Lock] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
@@ -156,7 +157,9 @@ class Api:
         return self._described(txn)
 
     async def send(self, lane_name: str, order: Order) -> Transaction:
-        """Wait for the lane, give pending reversals their turn, record the intent and let it leave."""
+        """Wait for sign-on and lane, give pending reversals their turn, record the intent and let it leave."""
+        if self.session_ready is not None:
+            await self.session_ready(lane_name)
         return await self.in_turn(lane_name, lambda: self._loop.begin(lane_name, order))
 
     async def in_turn(self, lane_name: str, act: Callable[[], T], *, owed_first: bool = True) -> T:

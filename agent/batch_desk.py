@@ -20,7 +20,7 @@ from agent.journal_contract import Entry, Row, Store
 from agent.loop import Clock, Loop, RefusedError, is_transaction
 from agent.outcomes import Lost, Outcome, Replied
 from agent.records import State, Transaction, load
-from agent.session_desk import TRY_NOW, SessionDesk, Turn, entry_of
+from agent.session_desk import TRY_NOW, Ended, SessionDesk, Turn, entry_of
 from agent.session_texts import SETTLED
 from agent.settlement import TOTALS_FIELD, Totals, equal, next_batch, supported, totals_of
 from protocol.iso8583 import Message
@@ -74,9 +74,7 @@ class BatchDesk:
         try:
             await self._reversals_first(lane_name)
             await self._gate(lane_name, override)
-            async with self._turn(lane_name):
-                settling = self._prepared(lane_name, override)
-                ended = self._desk.converse(lane_name, "settlement", settling.totals.field_48())
+            settling, ended = await self._turn(lane_name, lambda: self._begin(lane_name, override), owed_first=False)
             return self._concluded(settling, *await ended)
         finally:
             self._desk.settling(lane_name, on=False)
@@ -112,6 +110,10 @@ class BatchDesk:
         text = f"{len(found)} items of lane {lane_name} are open: {named}{more}"
         hint = "reversalctl wait-clear, or in spite of them: settle-batch --override --reason TEXT (it is recorded)"
         raise RefusedError("A-SETTLE-PENDING", text, hint)
+
+    def _begin(self, lane_name: str, override: Override | None) -> tuple[Settling, Ended]:
+        settling = self._prepared(lane_name, override)
+        return settling, self._desk.converse(lane_name, "settlement", settling.totals.field_48())
 
     def _prepared(self, lane_name: str, override: Override | None) -> Settling:
         """Totals and open items at the moment when nothing can change them; an override is recorded here (rule 2)."""

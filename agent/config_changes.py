@@ -11,7 +11,7 @@ from agent.config_schema import Configuration, Lane
 # host, under another key, or in another terminal's conversation.
 LANE_IDENTITY = (
     *("profile", "terminal_id", "merchant_id", "batch", "currency", "tpdu", "acquirer", "operator"),
-    *("tls", "mac", "mac_key_file", "mac_key", "pinpad", "pinpad_master_key"),
+    *("tls", "mac", "mac_key_file", "master_key_file", "sign_on", "mac_key", "pinpad", "pinpad_master_key"),
 )
 # With these another journal, or one that cannot be opened, would take the place of the pending items.
 STORE = ("agent.state_dir", "journal.path", "journal.highwater", "keys.data_key_file")

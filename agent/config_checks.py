@@ -159,6 +159,7 @@ def _check_lane(lane: Lane, where: str, names: _Names, report: Report) -> None:
 def _check_against_profile(lane: Lane, profile: Profile, where: str, report: Report) -> None:
     _check_retry(lane, profile, where, report)
     _check_mac(lane, profile, where, report)
+    _check_sign_on(lane, profile, where, report)
 
 
 def _check_tls(tls: Tls, where: str, report: Report) -> None:
@@ -198,22 +199,41 @@ def _check_mac(lane: Lane, profile: Profile, where: str, report: Report) -> None
 
 
 def _check_software_mac(lane: Lane, where: str, report: Report) -> None:
-    if lane.mac_key_file is None:
+    if lane.mac_key_file is not None:
+        _check_key_file(lane.mac_key_file, f"{where}.mac_key_file", report)
+    elif not lane.sign_on:
         report.add(f"{where}.mac_key_file", "is missing", 'mac = "software" needs it')
-    elif check_private(lane.mac_key_file, f"{where}.mac_key_file", report):
+
+
+def _check_key_file(file: Path, where: str, report: Report) -> None:
+    if check_private(file, where, report):
         try:
-            read_key_file(lane.mac_key_file)
+            read_key_file(file)
         except ValueError:
-            report.add(f"{where}.mac_key_file", "holds no key", "expected one line of 16, 32 or 48 hexadecimal digits")
+            report.add(where, "holds no key", "expected one line of 16, 32 or 48 hexadecimal digits")
+
+
+def _check_sign_on(lane: Lane, profile: Profile, where: str, report: Report) -> None:
+    if lane.master_key_file is not None:
+        _check_key_file(lane.master_key_file, f"{where}.master_key_file", report)
+    if not lane.sign_on:
+        return
+    if "sign-on" not in profile.session.messages:
+        wrong = f'the profile "{lane.profile}" has no sign-on'
+        report.add(f"{where}.sign_on", wrong, "say sign_on = false, or add [session.messages.sign-on] to the profile")
+    if lane.mac == "software" and profile.session.keys_field and lane.master_key_file is None:
+        report.add(
+            f"{where}.master_key_file", "is missing", 'mac = "software" with sign_on = true takes the keys under it'
+        )
 
 
 def _check_pinpad_mac(lane: Lane, profile: Profile, where: str, report: Report) -> None:
     if not lane.pinpad:
         report.add(f"{where}.pinpad", "is missing", 'mac = "pinpad" needs the name of the device')
-    if not lane.mac_key:
+    if not lane.mac_key and not lane.sign_on:
         report.add(f"{where}.mac_key", "is missing", 'mac = "pinpad" needs the working key under the master key')
     try:
-        objection = pad_objection(profile.mac, lane.mac_key)
+        objection = pad_objection(profile.mac, lane.mac_key) if lane.mac_key else ""
     except MacError as error:
         objection = error.text
     if objection:

@@ -339,6 +339,17 @@ class Lane:
             'mac = "software": file with the MAC key in hexadecimal; mode 0600 or stricter', IN_THIS_FILE
         ),
     )
+    sign_on: bool = field(
+        default=False,
+        metadata=key.flag("The agent signs on by itself: working keys and batch number come from the host"),
+    )
+    master_key_file: Path | None = field(
+        default=None,
+        metadata=key.path(
+            'mac = "software" with sign_on: file with the terminal master key in hexadecimal; mode 0600 or stricter',
+            IN_THIS_FILE,
+        ),
+    )
     mac_key: str = field(
         default="",
         metadata=key.secret('mac = "pinpad": the MAC working key, encrypted under the master key', KEY_HEX, KEY_SHAPE),

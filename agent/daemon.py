@@ -33,6 +33,7 @@ from agent.records import OWED, State, Transaction
 from agent.rights import Pace, Rights
 from agent.room import DeviceRoom
 from agent.rpc import Limits, Peer, RpcServer
+from agent.session_room import SessionRoom
 from agent.settling import SettlingDesk
 from agent.status import StatusWriter
 from agent.status_views import Views
@@ -82,6 +83,18 @@ class Daemon(Listener):
         )
         self.rights = Rights(configuration.rights)
         self.gateway = Gateway(self.loop, self.api, self.links, self._spawn)
+        self.sessions = SessionRoom(
+            self.loop,
+            self.journal,
+            self.clock,
+            self.api.in_turn,
+            self._spawn,
+            self._session_changed,
+            self._new_pin_keys,
+        )
+        self.api.session_ready = self.sessions.ready
+        self.api.methods |= self.sessions.methods
+        self.views.sessions = self.sessions.views
         self._writer = StatusWriter(configuration.agent.run_dir)
 
     # --- life ----------------------------------------------------------------------------------
@@ -91,6 +104,7 @@ class Daemon(Listener):
         self._aio.set_exception_handler(self._fault_in_loop)
         self._take_over(self.configuration)
         self.loop.start()
+        self.sessions.wake()
         self.devices.ask_about(self.loop.pending())
         self.settling.make_up_for(self.views.ended())
         server = self._server()
@@ -145,6 +159,7 @@ class Daemon(Listener):
         """A new record is stored: tell who waits, log it, show it."""
         log.info("%s %s %s: %s%s", txn.id, txn.kind, txn.reference, txn.state, _told(txn))
         self.api.changed(txn)
+        self.sessions.item_changed(txn.lane)
         self._status_soon()
 
     def effect(self, txn: Transaction, effect: Alarm | Slip) -> None:
@@ -160,17 +175,39 @@ class Daemon(Listener):
         if txn is not None:
             self.gateway.replied(txn.lane, txn_id, purpose, reply)
 
+    def answered(self, lane: str, code: str, processing_requirement: int) -> None:
+        """The host may want a sign-on before anything else."""
+        self.sessions.answered(lane, code, processing_requirement)
+
+    def _session_changed(self) -> None:
+        self._status_soon()
+        self.timers()
+
+    def _new_pin_keys(self) -> None:
+        """A sign-on brought other PIN keys: the next sale through the checkout uses them."""
+        self._make_checkout(self.configuration)
+
+    def _make_checkout(self, configuration: settings.Configuration) -> None:
+        with_keys = self.sessions.with_pin_keys(configuration)
+        self.api.configure(configuration.policy.confirm, self.devices.make_checkout(with_keys, self.api, self.loop))
+
     def lane_free(self, lane: str) -> None:
         """A waiting sale may take its turn."""
         self._freed.set()
         self.api.lane_free(lane)
+        self.sessions.lane_free(lane)
 
     def timers(self) -> None:
         """Arm the one timer anew."""
         self._disarm()
-        due = self.loop.next_wake()
-        if due is not None:
-            self._timer = self._aio.call_at(due, self.loop.wake)
+        times = [due for due in (self.loop.next_wake(), self.sessions.next_wake()) if due is not None]
+        if times:
+            self._timer = self._aio.call_at(min(times), self._due)
+
+    def _due(self) -> None:
+        self.loop.wake()
+        self.sessions.wake()
+        self.timers()
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -187,6 +224,7 @@ class Daemon(Listener):
 
     def _link_up(self, lane: str) -> None:
         log.info("lane %s: the link is up again", lane)
+        self.sessions.back(lane)
         self.loop.resume(lane, "link-up")
         self._status_soon()
 
@@ -194,6 +232,7 @@ class Daemon(Listener):
         """A PIN pad is back: the lanes that need it for their MAC go on."""
         for lane in self.configuration.lanes:
             if lane.mac == "pinpad" and lane.pinpad == device:
+                self.sessions.back(lane.name)
                 self.loop.resume(lane.name, "device-ready")
 
     # --- configuration -------------------------------------------------------------------------
@@ -208,14 +247,16 @@ class Daemon(Listener):
             self.loop.put_lane(make_lane(new, lane, profile))
             before = self.links.by_lane.get(lane.name)
             self.links.by_lane[lane.name] = link
+            self.sessions.configure(lane, profile, link, self.devices.submits())
             if before is not None:
                 self._spawn(before.close())
         for name in set(self.loop.lanes) - {lane.name for lane in new.lanes}:
             self.loop.drop_lane(name)
+            self.sessions.drop(name)
             self._spawn(self.links.by_lane.pop(name).close())
         self.configuration = new
         self.rights = Rights(new.rights)
-        self.api.configure(new.policy.confirm, self.devices.make_checkout(new, self.api, self.loop))
+        self._make_checkout(new)
 
     async def reload(self) -> dict[str, Any]:
         """Read the configuration file again. Raises: ConfigError and RefusedError; then all stays as it was."""

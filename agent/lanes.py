@@ -13,6 +13,7 @@ from agent.loop import Gate, Lane
 from agent.macs import MacProvider, NoMac, PinPadMac, SoftwareMac, Submit
 from agent.outcomes import Exchange, Outcome, Stray
 from agent.policy import Policy
+from agent.session_keys import NoKeyYet
 from agent.tls import TlsClient, TlsSettings, tls_client
 from protocol.profile import load_profile
 from protocol.rules import Profile
@@ -111,8 +112,10 @@ def _macs(lane: settings.Lane, profile: Profile, submits: Mapping[str, Submit]) 
     if lane.mac == "software" and lane.mac_key_file is not None:
         return SoftwareMac(profile.mac, settings.read_key_file(lane.mac_key_file))
     if lane.mac == "pinpad":
+        if not lane.mac_key:
+            return NoKeyYet()  # the first sign-on brings it (agent/session_room.py)
         return PinPadMac(profile.mac, submits[lane.pinpad], lane.mac_key, PAD_DEADLINE_S)
-    return NoMac()
+    return NoKeyYet() if lane.mac == "software" else NoMac()
 
 
 class Links:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 from agent import session as sessions
 from agent.events import Now
@@ -22,6 +22,7 @@ from agent.journal_contract import Entry, Store
 from agent.loop import Clock, Closed, Loop, RefusedError
 from agent.macs import MacProvider, MacUnavailable
 from agent.outcomes import Lost, Outcome, Replied, Unsent
+from agent.policy import Policy
 from agent.records import State
 from agent.session import Session, SessionPolicy
 from agent.session_keys import KeyTaker, NoKeyYet
@@ -37,9 +38,17 @@ READY_WAIT_S = 10.0
 _GOES_FIRST = frozenset({"stale-key", "batch-mismatch"})
 _BATCH_DIGITS = 6
 
-Turn = Callable[[str], AbstractAsyncContextManager[None]]
+T = TypeVar("T")
+
+Ended = Awaitable[tuple[Outcome, Message | None]]
 
 log = logging.getLogger("reversald")
+
+
+class Turn(Protocol):
+    """Does what needs a free lane when its turn has come (`Api.in_turn`)."""
+
+    async def __call__(self, lane_name: str, act: Callable[[], T], *, owed_first: bool = True) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +177,10 @@ class SessionDesk:
         for lane_name in list(self.seats):
             self.look(lane_name)
 
+    def lane_policy(self, lane_name: str) -> Policy:
+        """The rules of a lane."""
+        return self._loop.lane(lane_name).policy
+
     def now(self) -> Now:
         """The moment, for those who show a session."""
         return self._clock.now()
@@ -212,16 +225,17 @@ class SessionDesk:
         seat = self._seat(lane_name)
         if "echo" not in seat.policy.lane.profile.session.messages:
             raise RefusedError("A-NO-ECHO", "the profile has no echo test", "see the profile's [session.messages]")
-        async with self._turn(lane_name):
-            began = self._clock.now()
-            ended = self.converse(lane_name, "echo")
+        began, ended = await self._turn(lane_name, lambda: self._begin_echo(lane_name), owed_first=False)
         outcome, message = await ended
         passed_ms = round((self._clock.now().mono - began.mono) * 1000, 1)
         seat.echo = EchoResult(began.at_utc, *_echo_words(outcome, message, passed_ms))
         self._changed(lane_name)
         return seat.echo
 
-    def converse(self, lane_name: str, name: str, totals: str = "") -> Awaitable[tuple[Outcome, Message | None]]:
+    def _begin_echo(self, lane_name: str) -> tuple[Now, Ended]:
+        return self._clock.now(), self.converse(lane_name, "echo")
+
+    def converse(self, lane_name: str, name: str, totals: str = "") -> Ended:
         """Send a message of the session on a free lane; how it ends. Raises MessageError and RefusedError at once."""
         ended: asyncio.Future[tuple[Outcome, Message | None]] = asyncio.get_running_loop().create_future()
 

@@ -17,7 +17,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from agent.journal_contract import StoreHealth
 from agent.linkstate import LinkState
 from agent.loop import Lane
 from agent.records import OWED, State, Transaction
+from agent.session_status import merged
 from agent.status_conditions import Open, certificate_days, conditions, gather, store_full
 from agent.status_html import render as render_page
 from agent.status_html_history import History
@@ -74,6 +75,7 @@ class Scene:
     store: StoreHealth
     mac_devices: Mapping[str, str]
     finished: Sequence[Transaction] = ()
+    sessions: Mapping[str, Any] = field(default_factory=dict)
 
 
 def snapshot(loop: LoopView, scene: Scene) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def snapshot(loop: LoopView, scene: Scene) -> dict[str, Any]:
     now = scene.now
     found = conditions(
         open_items,
-        {name: reason for name, reason in blocked.items() if reason != _NO_ROOM},
+        {name: reason for name, reason in blocked.items() if reason != _NO_ROOM and not _closed(loop, name)},
         sorted(loop.orphaned_lanes()),
         scene.links,
         scene.devices,
@@ -92,6 +94,7 @@ def snapshot(loop: LoopView, scene: Scene) -> dict[str, Any]:
         now.mono,
         now.utc,
     )
+    found = merged(found, scene.sessions)
     shown = worst_first(pending, ITEMS_MAX)
     return {
         "schema": SCHEMA,
@@ -153,7 +156,13 @@ def _blocked(loop: LoopView, store: StoreHealth) -> dict[str, str]:
     if store_full(store):
         return dict.fromkeys(loop.lanes, _NO_ROOM)
     reasons = {name: loop.objection(lane) for name, lane in loop.lanes.items() if not lane.warn_only}
+    reasons |= {name: lane.closed.text for name, lane in loop.lanes.items() if lane.closed is not None}
     return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _closed(loop: LoopView, name: str) -> bool:
+    """Whether a lane starts no sale whatever is owed; the session's own condition tells why."""
+    return loop.lanes[name].closed is not None
 
 
 def _agent(scene: Scene) -> dict[str, Any]:
@@ -221,6 +230,7 @@ def _lane(name: str, loop: LoopView, scene: Scene, open_items: Open, blocked: Ma
         "may_sell": lane is not None and name not in blocked,
         "may_not_sell_because": "" if lane is None else blocked.get(name, ""),
         "link": _link(scene.links.get(name), scene.now),
+        "session": scene.sessions.get(name),
     }
 
 

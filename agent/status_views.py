@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from agent import config as settings
 from agent.diagnosis import DeviceFacts
 from agent.journal import Journal
 from agent.lanes import Links
-from agent.loop import Clock, Loop, RefusedError
+from agent.loop import Clock, Loop, RefusedError, is_transaction
 from agent.records import Transaction, load
 from agent.room import DeviceRoom
 from agent.status import FINISHED_MAX, ITEMS_MAX, Scene, items, snapshot, worst_first
@@ -39,6 +39,7 @@ class Views:
         clock: Clock,
         configuration: Callable[[], settings.Configuration],
     ) -> None:
+        self.sessions: Callable[[], Mapping[str, Any]] = dict  # each lane's session; the daemon gives it
         self._loop = loop
         self._links = links
         self._devices = devices
@@ -136,13 +137,14 @@ class Views:
             store=self._journal.health(),
             mac_devices={lane.name: lane.pinpad for lane in configuration.lanes if lane.mac == "pinpad"},
             finished=self._finished(finished),
+            sessions=self.sessions(),
         )
 
     def _finished(self, limit: int) -> list[Transaction]:
         if not limit:
             return []
         rows = self._journal.recent(limit + RECENT_SLACK)
-        return [load(row.public, b"") for row in rows if not row.pending][:limit]
+        return [load(row.public, b"") for row in rows if not row.pending and is_transaction(row.txn_id)][:limit]
 
 
 def _device_facts(status: Any, now_mono: float) -> DeviceFacts:
