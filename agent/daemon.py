@@ -35,6 +35,8 @@ from agent.room import DeviceRoom
 from agent.rpc import Limits, Peer, RpcServer
 from agent.session_room import SessionRoom
 from agent.settling import SettlingDesk
+from agent.slip_book import SlipBook
+from agent.slip_desk import SlipDesk
 from agent.status import StatusWriter
 from agent.status_views import Views
 from agent.vault import Vault, VaultError
@@ -52,6 +54,8 @@ STATUS_DELAY_S = 0.05
 STATUS_SHARE = 10.0
 # A stop waits this long for the exchange under way, so that its outcome is not lost.
 STOP_WAIT_S = 5.0
+# In agent.state_dir: which slips are on paper.
+SLIP_BOOK = "slips.book"
 
 log = logging.getLogger("reversald")
 
@@ -95,6 +99,7 @@ class Daemon(Listener):
         self.api.session_ready = self.sessions.ready
         self.api.methods |= self.sessions.methods
         self.views.sessions = self.sessions.views
+        self.api.methods |= SlipDesk(self.loop, self.devices).methods
         self._writer = StatusWriter(configuration.agent.run_dir)
 
     # --- life ----------------------------------------------------------------------------------
@@ -106,7 +111,9 @@ class Daemon(Listener):
         self.loop.start()
         self.sessions.wake()
         self.devices.ask_about(self.loop.pending())
-        self.settling.make_up_for(self.views.ended())
+        ended = self.views.ended()
+        self.settling.make_up_for(txn for _, txn in ended)
+        self.devices.owe_slips(self._slip_book(), [*reversed(ended), *((0, txn) for txn in self.loop.pending())])
         server = self._server()
         await server.start()
         self.gateway.start(self.configuration.gateways)
@@ -121,6 +128,9 @@ class Daemon(Listener):
         await self._stop.wait()
         await self._wind_down(server)
         return 0
+
+    def _slip_book(self) -> SlipBook:
+        return SlipBook.open(self.configuration.agent.state_dir / SLIP_BOOK, self.journal.health().head_seq)
 
     def _report_ready(self) -> None:
         pending = self.loop.pending()

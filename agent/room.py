@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from agent import config as settings
@@ -17,6 +18,8 @@ from agent.loop import Loop, RefusedError
 from agent.macs import Submit
 from agent.paper import PaperQueue
 from agent.records import State, Transaction
+from agent.slip_book import SlipBook
+from agent.slip_book import reference as slip_reference
 
 
 class DeviceRoom:
@@ -41,6 +44,8 @@ class DeviceRoom:
         self._desk: Any = None
         self._shop: settings.Checkout | None = None
         self._checkout: Checkout | None = None
+        self._book: SlipBook | None = None
+        self._reprints = 0
         self.paper = PaperQueue(self._print, spawn)
 
     def configure(self, configuration: settings.Configuration) -> None:
@@ -86,14 +91,35 @@ class DeviceRoom:
             if self._checkout and txn.driver == "checkout" and txn.state is State.APPROVED:
                 self._spawn(self._checkout.resume(txn))
 
-    def slip(self, txn: Transaction, what: str) -> None:
-        """Print a slip when the printer has time; without a printer there is none."""
-        if self._shop is not None and self._shop.printer and self._shop.print:
-            from agent.slips import slip  # construct costs 30 ms and 10 MB: loaded with the first slip
+    @property
+    def prints(self) -> bool:
+        """Whether there is a printer for slips."""
+        return self._shop is not None and bool(self._shop.printer) and self._shop.print
 
-            self.paper.add(
-                f"{txn.id}/{what}/{txn.ended_at_utc or txn.attempts}", slip(what, txn, _letterhead(self._shop))
-            )
+    @property
+    def slips_waiting(self) -> int:
+        """Slips that the printer has not taken yet."""
+        return self.paper.waiting
+
+    def owe_slips(self, book: SlipBook, transactions: list[tuple[int, Transaction]]) -> None:
+        """At the start: the slips that were waiting when the last run ended. `book` keeps what is printed."""
+        self._book = book
+        if self.prints:
+            for txn, what, again in book.owed(transactions):
+                self.slip(txn, what, note="again" if again else "")
+
+    def slip(self, txn: Transaction, what: str, note: str = "") -> None:
+        """Print a slip when the printer has time; without a printer there is none. `note`: "again" or "copy"."""
+        if not self.prints:
+            return
+        from agent.slips import slip  # construct costs 30 ms and 10 MB: loaded with the first slip
+
+        assert self._shop is not None
+        name = slip_reference(txn, what)
+        if note == "copy":
+            self._reprints += 1
+            name = f"{name}/copy-{self._reprints}"
+        self.paper.add(name, slip(what, txn, _letterhead(self._shop), note))
 
     def inhibit(self, name: str, reason: str) -> None:
         """A technician takes a device. Raises RefusedError where there is none."""
@@ -130,7 +156,13 @@ class DeviceRoom:
 
     def _print(self, paper: Any, reference: str) -> Any:
         assert self._shop is not None
-        return self._desk.print_slip(self._shop.printer, paper, reference, self._shop.print_timeout_s)
+        book = None if "/copy-" in reference else self._book
+        if book is not None:
+            book.note(reference, "begun", durable=False)
+        future = self._desk.print_slip(self._shop.printer, paper, reference, self._shop.print_timeout_s)
+        if book is not None:
+            future.add_done_callback(lambda done: _enter(book, reference, done))
+        return future
 
     def _changed(self, status: Any) -> None:
         """Called from a device's thread."""
@@ -144,6 +176,14 @@ class DeviceRoom:
             self.paper.go_on()
             self._on_ready(name)
         self._on_change()
+
+
+def _enter(book: SlipBook, reference: str, done: Future[Any]) -> None:
+    """In the device's thread, so that the disk keeps nobody waiting."""
+    if done.cancelled() or done.exception() is not None:
+        return  # nobody knows whether a part of it is on paper
+    outcome = done.result().outcome
+    book.note(reference, "waits" if outcome == "not printed" else outcome, durable=outcome != "not printed")
 
 
 def _letterhead(shop: settings.Checkout) -> Letterhead:

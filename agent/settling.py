@@ -7,7 +7,7 @@ caller hears of it, so that nobody tries codes unseen.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,7 +78,7 @@ class SettlingDesk:
             raise
         return self._close(txn, event)
 
-    def make_up_for(self, transactions: list[Transaction]) -> None:
+    def make_up_for(self, transactions: Iterable[Transaction]) -> None:
         """At the start: evidence files of closed items that a power cut or a full disk has prevented."""
         for txn in transactions:
             if txn.state is State.SETTLED and not closing_evidence.paths(self._directory(), txn.id)[0].exists():

@@ -1,8 +1,9 @@
 """What is printed for customer and merchant, in Chinese and English, without a full card number.
 
 A slip's name: "receipt" (the sale stands), "cancelled" (its reversal has begun), "confirmed" (the bank
-acknowledged the reversal), "parked" (merchant: a person must act), "settled" (closed by hand),
-"declined". Texts are short: 32 columns on 58 mm paper, a Chinese character takes two.
+acknowledged the reversal), "parked" (merchant: a person must act), "settled" (closed by hand), "declined",
+"adjustment" (asks the bank for a manual adjustment), "notice" (an alert, with texts of its own).
+Texts are short: 32 columns on 58 mm paper, a Chinese character takes two.
 """
 
 from __future__ import annotations
@@ -35,17 +36,30 @@ WORDS: dict[str, tuple[str, str, str, str]] = {
         "Call the bank's service desk with this slip.",
     ),
     "settled": ("已人工结案", "CLOSED BY HAND", "按银行参考号结案", "Closed with the bank's reference."),
+    "adjustment": (
+        "人工调账申请",
+        "MANUAL ADJUSTMENT",
+        "请银行核实并调账，退回持卡人",
+        "To the bank: please check and give the amount back.",
+    ),
+    "notice": ("通知", "NOTICE", "", ""),
+}
+# Why the same slip may be there twice: (zh, en).
+NOTES: dict[str, tuple[str, str]] = {
+    "again": ("可能重复打印：如已有此单请作废本单", "May be printed twice: if you have it already, discard this one."),
+    "copy": ("补打", "COPY"),
 }
 
 
-def slip(what: str, txn: Transaction, letterhead: Letterhead) -> Slip:
-    """The slip of one transaction. `what` as above."""
+def slip(what: str, txn: Transaction, letterhead: Letterhead, note: str = "") -> Slip:
+    """The slip of one transaction. `what` as above; `note`: "" or one of `NOTES`."""
     title_zh, title_en, sentence_zh, sentence_en = WORDS[what]
     items: list[Item] = [Line(letterhead.merchant_name, "center", bold=True)] if letterhead.merchant_name else []
     items += [Line(text, "center") for text in letterhead.header]
     items += [
         Line(title_zh, "center", bold=True, height=2),
         Line(title_en, "center"),
+        *(Line(text, "center") for text in NOTES.get(note, ())),
         Rule(),
         *(Pair(name, value) for name, value in facts(txn) if value),
         Rule(),

@@ -69,9 +69,10 @@ class Views:
         """The whole status."""
         return snapshot(self._loop, self._scene(FINISHED_MAX))
 
-    def ended(self) -> list[Transaction]:
-        """What ended last, the latest first."""
-        return self._finished(ENDED_MAX)
+    def ended(self) -> list[tuple[int, Transaction]]:
+        """What ended last, the latest first, each with the number of its last record."""
+        rows = self._journal.recent(ENDED_MAX)
+        return [(row.seq, load(row.public, b"")) for row in rows if not row.pending]
 
     def listing(self, all: bool, limit: int) -> dict[str, Any]:
         """Pending items, worst first; with `all` the ended ones after them."""
