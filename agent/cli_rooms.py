@@ -14,6 +14,7 @@ from typing import Any
 ROOMS: dict[str, tuple[str, ...]] = {
     "agent.cli_closing": ("settle", "confirm", "form"),
     "agent.cli_devices": ("devices",),
+    "agent.cli_session": ("sign-on", "echo", "settle-batch", "wait-clear"),
     "agent.cli_slips": ("reprint",),
 }
 

@@ -1,0 +1,182 @@
+"""`reversalctl sign-on`, `echo`, `settle-batch`, `wait-clear`: a lane and its host, by a person or by a script.
+
+Exit status: 0 signed on, answered, settled with equal totals, clear. 1 not signed on, no answer, totals unequal.
+75 (try again): the settlement has no usable answer, or something is still owed. 65: refused, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from agent.cli_call import Caller
+from agent.cli_place import Place
+from agent.client import AgentClient
+
+EXIT_DONE, EXIT_NOT_DONE, EXIT_TRY_AGAIN = 0, 1, 75
+# Longer than every wait of the daemon for these methods: reversals first, the gate, connect, send and reply.
+PATIENCE_S = 300.0
+# One call waits this long; a longer wait asks again, so that a dead daemon is noticed. Assumed.
+SLICE_S = 10
+DEFAULT_WAIT_S = 60
+
+_WORDS: Mapping[str, tuple[str, str]] = {
+    "signed-on": (
+        "lane {lane}: signed on, batch {batch}, check value of the MAC key {check}",
+        "通道 {lane}：签到成功，批次 {batch}，MAC 密钥校验值 {check}",
+    ),
+    "not-signed-on": ("lane {lane}: NOT signed on: {why}", "通道 {lane}：签到失败：{why}"),
+    "echo": ("lane {lane}: {text}, {ms} ms", "通道 {lane}：{text}，{ms} 毫秒"),
+    "no-echo": ("lane {lane}: no answer: {text}", "通道 {lane}：无应答：{text}"),
+    "totals": (
+        "  debits {debits}: {debit_minor}, credits {credits}: {credit_minor} (minor units)",
+        "  借方 {debits} 笔：{debit_minor}，贷方 {credits} 笔：{credit_minor}（最小货币单位）",
+    ),
+    "overridden": ("  open items at that moment, recorded with your reason:", "  结算时未完成的交易（已记录原因）："),
+    "next": ("  next batch: {next_batch}", "  下一批次：{next_batch}"),
+    "why": ("  {why}", "  {why}"),
+    "clear": ("nothing is owed", "没有未完成的冲正"),
+    "not-clear": ("still open: {count}", "未完成：{count} 笔"),
+    "item": (
+        "  {id}  {state}  {kind}  {amount_minor}  STAN {stan}  batch {batch}",
+        "  {id}  {state}  {kind}  {amount_minor}  流水号 {stan}  批次 {batch}",
+    ),
+}
+
+
+class Command(Protocol):
+    """What a command needs of the command line (agent/cli.py's Command)."""
+
+    options: argparse.Namespace
+    place: Place
+
+    def print(self, text: str) -> None: ...
+    @property
+    def language(self) -> str: ...
+
+
+def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
+    """The commands of this file. `parents`: the general options."""
+
+    def add(name: str, action: Callable[[Command], int], text: str) -> argparse.ArgumentParser:
+        one: argparse.ArgumentParser = subparsers.add_parser(name, help=text, description=text, parents=list(parents))
+        one.set_defaults(action=action)
+        return one
+
+    _with_lane(add("sign-on", sign_on, "sign on now: working keys and batch number from the host"))
+    _with_lane(add("echo", echo, "does the host answer, and how fast"))
+    settling = _with_lane(add("settle-batch", settle_batch, "send what is owed, then settle the batch with the host"))
+    settling.add_argument("--override", action="store_true", help="in spite of open items; it is recorded")
+    settling.add_argument("--reason", default="", metavar="TEXT", help="why, with --override")
+    waiting = _with_lane(add("wait-clear", wait_clear, "wait until no reversal is owed"))
+    waiting.add_argument("--timeout", type=float, default=DEFAULT_WAIT_S, metavar="SECONDS", help="longest wait")
+
+
+def sign_on(command: Command) -> int:
+    """Working keys and batch number from the host, now."""
+    view = _asked(command, "session.sign_on", lane=_lane(command))
+    if command.options.json:
+        command.print(_json(view))
+    elif view["signed_on"] and not view["failures"]:
+        check = view["key_check_value"] or "-"
+        _say(command, "signed-on", lane=view["lane"], batch=view["batch"], check=check)
+    else:
+        _say(command, "not-signed-on", lane=view["lane"], why=view["last_error"] or view["step"])
+    return EXIT_DONE if view["signed_on"] and not view["failures"] else EXIT_NOT_DONE
+
+
+def echo(command: Command) -> int:
+    """One echo test."""
+    answer = _asked(command, "session.echo", lane=_lane(command))
+    if command.options.json:
+        command.print(_json(answer))
+    else:
+        name = "echo" if answer["answered"] else "no-echo"
+        _say(command, name, lane=answer["lane"], text=answer["text"], ms=str(answer["round_trip_ms"]))
+    return EXIT_DONE if answer["answered"] else EXIT_NOT_DONE
+
+
+def settle_batch(command: Command) -> int:
+    """0500 with the journal's totals."""
+    given = command.options
+    answer = _asked(command, "batch.settle", lane=_lane(command), override=given.override, reason=given.reason)
+    if given.json:
+        command.print(_json(answer))
+    else:
+        _print_settlement(command, answer)
+    if not answer["settled"]:
+        return EXIT_TRY_AGAIN
+    return EXIT_NOT_DONE if answer["outcome"] == "unequal" else EXIT_DONE
+
+
+def wait_clear(command: Command) -> int:
+    """Until nothing is owed, or the time is over."""
+    ends = time.monotonic() + max(0.0, command.options.timeout)
+    while True:
+        left_s = max(0.0, ends - time.monotonic())
+        answer = _asked(command, "reversal.wait_clear", lane=_lane(command), timeout_s=min(SLICE_S, int(left_s)))
+        if answer["clear"] or ends - time.monotonic() < 1:
+            break
+    if command.options.json:
+        command.print(_json(answer))
+    elif answer["clear"]:
+        _say(command, "clear")
+    else:
+        _say(command, "not-clear", count=str(len(answer["open"])))
+        _print_items(command, answer["open"])
+    return EXIT_DONE if answer["clear"] else EXIT_TRY_AGAIN
+
+
+def _print_settlement(command: Command, answer: Mapping[str, Any]) -> None:
+    command.print(str(answer["text_zh" if command.language == "zh" else "text_en"]))
+    if answer["why"]:
+        _say(command, "why", why=answer["why"])
+    _say(command, "totals", **{name: str(value) for name, value in answer["totals"].items()})
+    if answer["overridden"]:
+        _say(command, "overridden")
+        _print_items(command, answer["open"])
+    if answer["settled"]:
+        _say(command, "next", next_batch=answer["next_batch"])
+
+
+def _print_items(command: Command, items: Sequence[Mapping[str, Any]]) -> None:
+    for item in items:
+        _say(command, "item", **{name: str(value) for name, value in item.items()})
+
+
+class _PatientCaller(Caller):
+    """Waits as long as the daemon may for the host."""
+
+    def _connected(self) -> AgentClient:
+        if self._client is None:
+            self._client = AgentClient(self._place.socket, PATIENCE_S)
+        return self._client
+
+
+def _asked(command: Command, method: str, **params: Any) -> Any:
+    caller = _PatientCaller(command.place)
+    try:
+        return caller(method, **params)
+    finally:
+        caller.close()
+
+
+def _with_lane(one: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    one.add_argument("lane", nargs="?", default="", metavar="LANE", help="may be left out where there is one lane")
+    return one
+
+
+def _lane(command: Command) -> str:
+    return str(command.options.lane)
+
+
+def _say(command: Command, name: str, **values: str) -> None:
+    english, chinese = _WORDS[name]
+    command.print((chinese if command.language == "zh" else english).format(**values))
+
+
+def _json(answer: Any) -> str:
+    return json.dumps(answer, ensure_ascii=False)
