@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests of one file stay in one process: they share ports, ptys and processes.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo test check lint set-up clean
+.PHONY: demo test check lint set-up clean simulate soak
 set-up: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
@@ -21,6 +21,12 @@ test: set-up lint
 
 check: set-up lint
 	$(PYTEST) -m 'not slow'
+
+simulate: set-up
+	$(BIN)/python -m tests.simulation --seeds 10000
+
+soak: set-up
+	$(BIN)/python -m tests.simulation --soak --first $$(date +%s)
 
 lint: set-up
 	$(BIN)/ruff check .

@@ -215,6 +215,7 @@ class Till:
             return
         try:
             after = self._agent.loop.handle(sale.txn_id, event)
+            self._watch.heard(sale.txn_id, event)
             sale.told = str(after.state)
             self._agent.loop.wake()
         except RefusedError as error:

@@ -63,6 +63,11 @@ class LanePlan:
     has_pin_pad: bool
 
     @property
+    def tells_unknown(self) -> bool:
+        """Whether the host says that it never saw the original: then an original may overtake its reversal."""
+        return self.unknown_reversal == "25" and self.dialect.host != "iso93"
+
+    @property
     def profile(self) -> Profile:
         """The dialect with this lane's retry rules."""
         return replace(_profile(self.dialect), retry=self.retry)
@@ -132,6 +137,10 @@ def draw_plan(seed: int, swarm: Swarm, options: Options) -> Plan:
     end_s = draw.choice(FAULTS_END_S)
     lanes = tuple(_lane(Random(f"{seed}/lane{n}"), n) for n in range(draw.choice((1, 1, 2, 2, 3))))
     sales = [_sale(Random(f"{seed}/sale{n}"), n, lanes, end_s, swarm) for n in range(draw.randint(1, 4))]
+    if swarm.theme == "overtaking":
+        lanes = tuple(
+            replace(lane, host_blocks_late=lane.host_blocks_late and not lane.tells_unknown) for lane in lanes
+        )
     if swarm.theme == "queue at the till" or draw.random() < 0.3:
         sales = [replace(sale, at=sales[0].at + draw.uniform(0.0, 60.0)) for sale in sales]
         lanes = tuple(replace(lane, gate_count=0, warn_only=False) for lane in lanes)

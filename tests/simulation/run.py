@@ -18,6 +18,7 @@ from tests.simulation.world import BrokenRule, Died, World
 
 STEPS_MAX = 20_000
 LAST_WORDS_S = 200.0
+EVERYTHING = Options()
 
 
 @dataclass
@@ -110,6 +111,7 @@ class Run:
         if not self.agent.up:
             self.world.after(10.0, self._last_words)
             return
+        self.watch.nobody_waits_for_ever()
         self.office.release_all()
         for till in self.tills:
             till.ask_unconfirmed()
@@ -139,7 +141,7 @@ class Run:
             self.agent.failed(error.code)
 
 
-def run(seed: int, options: Options = Options(), storage: Callable[[World], Storage] = ModelStorage) -> Result:
+def run(seed: int, options: Options = EVERYTHING, storage: Callable[[World], Storage] = ModelStorage) -> Result:
     """One seed. Never raises: an error of the agent's own is a broken rule, too."""
     one = Run(seed, options, storage)
     rule, text = "", ""

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.events import Complete, Event, Reverse
 from agent.journal_contract import Entry
 from agent.loop import Lane, Loop
 from agent.outcomes import Exchange
 from agent.records import OWED, State
-from hwsim.host import HostMessage
 from hwsim.host import Entry as BookEntry
+from hwsim.host import HostMessage
 from tests.simulation.bank import Bank
 from tests.simulation.plan import LanePlan
 from tests.simulation.world import EPSILON_S, BrokenRule, World
@@ -49,6 +50,7 @@ FIXED = (
     "driver",
     "request_identity",
 )
+QUEUE_S = 120.0  # A timer may stand behind that of a reversal which waits for its lane.
 _CHANGES_EACH_TRY = (7, 64, 128)
 
 
@@ -173,7 +175,9 @@ class Watch:
             said = item.public["undecided"] and entry.event in ("Complete", "Reverse")
             _hold(bool(said), "decided-by-nobody", f"{entry.event} took {item.txn_id} out of parked")
         if before == "reversed":
-            _hold(entry.event == "Answered", "reopened", f"{item.txn_id} was reversed and is open again")
+            lane = self._lanes[entry.lane]
+            unseen = lane.profile.responses.reversal(item.public["acknowledged_with"]) == "overtaken"
+            _hold(entry.event == "Answered" and unseen, "reopened", f"{item.txn_id} was reversed and is open again")
 
     def _declined(self, item: Item, public: dict[str, Any]) -> None:
         if public["cause"].startswith("not-sent") or item.entry.state in ("reversing", "parked"):
@@ -297,6 +301,23 @@ class Watch:
         if item is None or item.entry.public != entry.public:
             self._world.tell(f"{entry.txn_id}: the step in doubt had been stored")
             self._step(entry)
+
+    def heard(self, txn_id: str, event: Event) -> None:
+        """The agent granted what the application said: it is recorded."""
+        state = self.items[txn_id].entry.state
+        if isinstance(event, Complete):
+            _hold(state == "completed", "word-not-recorded", f"{txn_id} was confirmed and is {state}")
+        if isinstance(event, Reverse):
+            wrong = state in ("begun", "approved", "completed")
+            _hold(not wrong, "word-not-recorded", f"{txn_id} was called off and is {state}")
+
+    def nobody_waits_for_ever(self) -> None:
+        """An approved sale that nobody confirms is decided by the configuration, in time."""
+        for item in self.items.values():
+            if item.entry.state == "approved":
+                waited_s = self._world.time - item.wake_counts_from
+                limit_s = self._lanes[item.entry.lane].confirm_timeout_s + QUEUE_S
+                _hold(waited_s <= limit_s, "waits-for-ever", f"{item.txn_id} is approved for {waited_s:.0f} s")
 
     # --- the end -------------------------------------------------------------------------------
 

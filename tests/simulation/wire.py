@@ -371,9 +371,7 @@ class SimLink:
     def _replied(self, waiting: _Waiting, reply: outcomes.Replied) -> None:
         if waiting.done:
             return
-        if not self._profile.retry.persistent_connection:
-            self._drop()
-        elif self._world.swarm.strikes("idle-connection-lost"):
+        if not self._profile.retry.persistent_connection or self._world.swarm.strikes("idle-connection-lost"):
             self._drop()
         self._end(waiting, reply)
 
