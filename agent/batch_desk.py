@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from agent import session as sessions
@@ -23,6 +22,7 @@ from agent.records import State, Transaction, load
 from agent.session_desk import TRY_NOW, Ended, SessionDesk, Turn, entry_of
 from agent.session_texts import SETTLED
 from agent.settlement import TOTALS_FIELD, Totals, equal, next_batch, supported, totals_of
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 
 # Longest wait for one try of each owed reversal before the gate looks. Assumed: as before a sale.

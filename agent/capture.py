@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from protocol.errors import ProtocolError
+from protocol.frozen import dataclass
 
 # A capture for a terminal's day is far smaller; what is larger must be filtered first (tcpdump -r in -w out host ...).
 FILE_BYTES_MAX = 64 * 1024 * 1024

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from agent.letterhead import Letterhead
 from agent.loop import Loop, Order, RefusedError
 from agent.records import State, Transaction
 from protocol.errors import AgentError
+from protocol.frozen import dataclass
 
 # One step with card or pad (read, cryptogram): drivers end it earlier by themselves. Assumed.
 STEP_S = 20.0

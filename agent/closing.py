@@ -19,7 +19,6 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +26,7 @@ from agent.events import Settle
 from agent.loop import RefusedError
 from agent.records import OWED, Transaction
 from agent.rpc_socket import Peer
+from protocol.frozen import dataclass
 
 Rule = Literal["two-persons", "one-person"]
 

@@ -17,12 +17,12 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from agent import toml_lines
 from protocol.errors import AgentError
+from protocol.frozen import dataclass
 
 # Longest piece of a wrong value that an error repeats: enough to recognise it.
 SHOWN_CHARACTERS_MAX = 48

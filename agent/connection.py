@@ -21,13 +21,13 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from agent.linkstate import LinkCounters, LinkError, LinkKind
 from agent.resolver import AddressRow, Resolver
 from agent.tls import TlsClient, TlsError, not_after
+from protocol.frozen import dataclass
 
 # One read; host messages have a few hundred bytes.
 READ_BYTES = 16384

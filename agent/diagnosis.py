@@ -13,13 +13,13 @@ Rules not to break:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from agent.currency import money
 from agent.records import OWED, State, Transaction
 from agent.texts import Catalogue, CauseClass, Text, Who, catalogue, duration
+from protocol.frozen import dataclass
 from protocol.masking import scrub
 from protocol.rules import ResponseRules
 

@@ -6,11 +6,11 @@ daemon's next act, performed only after the new record is on stable storage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from agent.outcomes import MacVerdict
+from protocol.frozen import dataclass
 from protocol.matching import Match
 from protocol.reversal import Learnt
 

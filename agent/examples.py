@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from agent.explain import text_of
 from protocol.envelope import wrap
 from protocol.errors import MacError
 from protocol.explain import Explanation, explain
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.mac import carries_mac, compute, mac_input, place, reserve
 from protocol.meanings import KINDS, Both, same

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from agent.api import Api
 from agent.engine import OWN_REVERSAL
@@ -32,6 +31,7 @@ from agent.outcomes import Outcome, Replied
 from agent.records import State, Transaction
 from protocol.envelope import HostFrame, wrap
 from protocol.errors import AgentError, MessageError, ProtocolError
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.matching import match_reply
 from protocol.mti import reply_to

@@ -17,10 +17,10 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.durable_file import create_durably
+from protocol.frozen import dataclass
 
 MAGIC = b"RHWM\x01\0\0\0"
 SLOT_SPACING_BYTES = 4096

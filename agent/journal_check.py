@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from agent.journal_schema import (
     COLUMNS,
@@ -23,6 +23,7 @@ from agent.journal_schema import (
     seal_context,
 )
 from agent.vault import Vault, VaultError
+from protocol.frozen import dataclass
 
 _EXAMPLES = 20  # rows shown of one kind of contradiction; the first one already stops a start
 

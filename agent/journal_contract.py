@@ -11,11 +11,12 @@ AgentError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
 from protocol.errors import AgentError
+from protocol.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

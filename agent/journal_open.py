@@ -10,7 +10,6 @@ import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +21,7 @@ from agent.journal_contract import JournalLocked, JournalUnreadable
 from agent.journal_log import commits_behind, hidden_pages
 from agent.journal_schema import bring_up_to_date, create_tables
 from agent.vault import Vault
+from protocol.frozen import dataclass
 
 SALVAGE_HINT = "stop sales, keep all files as they are, run: reversalctl salvage"
 RESTORE_HINT = "restore the file from its copy, or run: reversalctl salvage"

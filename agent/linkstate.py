@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
 from protocol.errors import AgentError
+from protocol.frozen import dataclass
 
 HostState = Literal["up", "down", "unknown"]
 

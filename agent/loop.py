@@ -16,7 +16,7 @@ import heapq
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -47,6 +47,7 @@ from agent.journal_contract import Entry, Row, Store, Stored
 from agent.policy import Policy
 from agent.records import OWED, State, Transaction, dump, load
 from protocol.errors import AgentError, MessageError, ProtocolError
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.masking import mask_pan
 from protocol.matching import Match, match_reply

@@ -20,12 +20,12 @@ import binascii
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.durable_file import replace_durably
 from agent.journal_contract import Entry, JournalError, Store, Stored
 from agent.vault import Vault, VaultError
+from protocol.frozen import dataclass
 
 SCHEMA = 1
 _TEXTS = ("txn_id", "lane", "reference", "state", "event", "public", "at_utc")

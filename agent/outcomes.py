@@ -9,8 +9,10 @@ Rules not to break:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from protocol.frozen import dataclass
 
 # valid, invalid: checked. absent: the message carries none. unchecked: no MAC is configured on this lane.
 # unverified: it carries one, but the device that could check it did not answer. Only evidence, then.

@@ -8,9 +8,9 @@ plot fits light, dark and paper; every state differs in height too, not in colou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from agent.status_html_markup import Html, tag
+from protocol.frozen import dataclass
 
 WIDTH, HEIGHT = 1000.0, 40.0  # of the drawing; the page stretches it
 # How high a band stands, by its class: trouble is tall.

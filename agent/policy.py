@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Literal
 
+from protocol.frozen import dataclass
 from protocol.rules import Profile, RetryRules
 
 NobodyKnows = Literal["reverse", "complete", "park"]

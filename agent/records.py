@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, fields, replace
+from dataclasses import astuple, field, fields, replace
 from enum import StrEnum
 from typing import Any, Literal
 
+from protocol.frozen import dataclass
 from protocol.reversal import FrozenReversal
 
 # Evidence kept beside one item; what comes later is only counted. Assumed: nobody reads more, and

@@ -19,12 +19,12 @@ import logging
 import os
 import pwd
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from agent.config_schema import Rights as RightsSettings
 from agent.rpc import Peer
 from protocol.errors import AgentError
+from protocol.frozen import dataclass
 
 Right = Literal["read", "sell", "act", "settle"]
 

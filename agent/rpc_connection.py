@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from agent.rpc_messages import INVALID_REQUEST, REFUSED_LINK, Request, RequestError, RequestId, error_line, parse
 from agent.rpc_socket import Peer
+from protocol.frozen import dataclass
 
 _READ_BYTES = 1 << 16
 

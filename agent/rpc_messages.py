@@ -18,10 +18,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from protocol.errors import AgentError
+from protocol.frozen import dataclass
 
 # Codes of the specification, and two from the range that it leaves to servers.
 PARSE_ERROR, INVALID_REQUEST, NO_METHOD, INVALID_PARAMETERS, INTERNAL = -32700, -32600, -32601, -32602, -32603

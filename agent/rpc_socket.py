@@ -17,10 +17,10 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.errors import AgentError
+from protocol.frozen import dataclass
 
 # sun_path of unix(7) is 108 bytes with its final zero.
 SOCKET_PATH_BYTES_MAX = 107

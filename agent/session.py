@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 from agent.events import Now
 from agent.policy import Policy
+from protocol.frozen import dataclass
 
 Step = Literal["idle", "asking", "proving"]
 KeyCheck = Literal["none", "right", "wrong"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from agent import session as sessions
@@ -28,6 +28,7 @@ from agent.session import Session, SessionPolicy
 from agent.session_keys import KeyTaker, NoKeyYet
 from agent.session_texts import wanted
 from protocol.errors import AgentError, MacError, MessageError
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 
 # The cause of Resume with which the engine also tries what the host refused before.

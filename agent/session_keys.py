@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from agent.macs import MacProvider, MacUnavailable, PinPadMac, SoftwareMac, Submit, pad_objection
 from protocol.errors import AgentError, MacError
+from protocol.frozen import dataclass
 from protocol.mac import key_check_value, unwrap_working_keys
 from protocol.rules import Profile
 

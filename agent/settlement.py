@@ -7,10 +7,11 @@ count 3, flag; then the same for foreign cards. In the 0510 the flag is 1 where 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from agent.records import State, Transaction
+from protocol.frozen import dataclass
 from protocol.rules import Profile
 
 TOTALS_FIELD = 48

@@ -17,7 +17,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +35,7 @@ from agent.status_html_history import History
 from agent.status_item import both, item
 from agent.status_text import render
 from agent.texts import catalogue
+from protocol.frozen import dataclass
 from protocol.masking import scrub
 
 SCHEMA = 1

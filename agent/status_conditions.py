@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from agent.linkstate import LinkState
 from agent.records import OWED, State, Transaction
 from agent.status_item import both
 from agent.texts import Severity, Text, catalogue, duration
+from protocol.frozen import dataclass
 from protocol.masking import scrub
 
 # From this age on an open reversal is critical, whatever the reason. Assumed: longer than any planned

@@ -7,10 +7,11 @@ behind it. A segment with RST or FIN closes the side that sent it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from agent.capture import FIN, RST, SYN, Endpoint, Segment
+from protocol.frozen import dataclass
 
 Direction = Literal["to-host", "from-host"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.texts import Text
+from protocol.frozen import dataclass
 
 _FILE = Path(__file__).with_name("texts_operations.toml")
 

@@ -17,12 +17,12 @@ import base64
 import binascii
 import hashlib
 import ssl
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from protocol.errors import AgentError
+from protocol.frozen import dataclass
 
 SYSTEM_CA = "system"
 PIN_BYTES = 32

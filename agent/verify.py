@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from agent.highwater import Mark, read_mark
@@ -20,6 +20,7 @@ from agent.journal_log import commits_behind, hidden_pages
 from agent.journal_open import log_path, mark_problem, start_errors
 from agent.journal_schema import READ_ERRORS, Record, seal_context
 from agent.vault import Vault, VaultError
+from protocol.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

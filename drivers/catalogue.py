@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from drivers.errors import PortAddressError
+from protocol.frozen import dataclass
 
 KINDS = ("reader", "pinpad", "printer", "contactless")
 DRIVERS = ("ccid-usb", "ccid-serial", "ipp", "escpos", "neo2")

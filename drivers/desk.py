@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -23,6 +22,7 @@ from drivers.reader_ccid import CcidReader
 from drivers.reader_neo2 import NeoReader
 from drivers.serial_port import open_port
 from protocol.escpos import Slip
+from protocol.frozen import dataclass
 from protocol.masking import mask_pan
 
 T = TypeVar("T")

@@ -22,12 +22,13 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, Literal, TypeVar
 
 from drivers.errors import DeviceBusy, DeviceGone, DeviceInhibited, DeviceTimeout, PortError, PortGone
 from drivers.port import BytePort, remaining
 from protocol.errors import AgentError
+from protocol.frozen import dataclass
 
 log = logging.getLogger("drivers.device")
 

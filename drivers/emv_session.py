@@ -12,12 +12,13 @@ byte and four bytes of script id for each script).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from drivers.card import CardChannel
 from drivers.errors import CardRefused, CardUnreadable
 from protocol import emv
 from protocol.errors import FrameError
+from protocol.frozen import dataclass
 from protocol.iso7816 import Apdu
 from protocol.masking import mask_pan
 

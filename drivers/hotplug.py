@@ -12,11 +12,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from drivers.catalogue import Catalogue, Known
+from protocol.frozen import dataclass
 
 log = logging.getLogger("drivers.hotplug")
 

@@ -13,7 +13,6 @@ import errno
 import re
 import struct
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import usb.core
@@ -21,6 +20,7 @@ import usb.util
 
 from drivers.errors import PortAddressError, PortBusy, PortDenied, PortError, PortGone, PortMissing, PortTimeout
 from drivers.port import PortCounters, UsbBytePort, remaining
+from protocol.frozen import dataclass
 
 CLASS_PRINTER, CLASS_CCID = 0x07, 0x0B
 USED_CLASSES = (CLASS_CCID, CLASS_PRINTER)

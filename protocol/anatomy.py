@@ -12,9 +12,9 @@ Rules:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from protocol.elements import CLASSES, Packing
+from protocol.frozen import dataclass
 from protocol.meanings import Both
 from protocol.mti import is_valid
 from protocol.rules import Profile

@@ -8,12 +8,11 @@ Rule: a message's data can be card data, so no repr shows it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from construct import Bytes, Int8ub, Int32ul, Struct, this
 
 from protocol.errors import FrameError
 from protocol.framing import DAMAGED, NOISE, NOT_YET, Cut, FrameScanner, build, lrc, parse
+from protocol.frozen import dataclass
 
 # ---------------------------------------------------------------- messages
 

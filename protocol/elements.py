@@ -9,7 +9,8 @@ https://m.31ppt.com/p-2398641.html).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from protocol.frozen import dataclass
 
 # Characters of each class. `t` is host text in any character set: bytes are kept one to one (Latin-1), so that a
 # Chinese text cut in the middle of a character by a host never makes a reply unreadable.

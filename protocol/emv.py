@@ -11,9 +11,9 @@ Rule: values are card data; no error text and no repr shows one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from protocol.errors import FrameError
+from protocol.frozen import dataclass
 
 PSE_NAME = b"1PAY.SYS.DDF01"
 

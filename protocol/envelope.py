@@ -12,9 +12,8 @@ What is damaged is a FrameError: the stream cannot be followed any further and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from protocol.errors import FrameError
+from protocol.frozen import dataclass
 from protocol.rules import EnvelopeRules, Profile
 
 # Shortest message: MTI 2 bytes, bitmap 8 bytes.

@@ -16,13 +16,14 @@ from __future__ import annotations
 import unicodedata
 from binascii import crc32
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from construct import BitStruct, Bytes, Const, Flag, Int8ub, Int16ul, Padding, Struct, this
 
 from protocol.errors import FrameError
 from protocol.framing import NOISE, NOT_YET, Cut, FrameScanner, build, parse
+from protocol.frozen import dataclass
 
 DLE, EOT, ENQ, DC4, ESC, FS, GS = 0x10, 0x04, 0x05, 0x14, 0x1B, 0x1C, 0x1D
 

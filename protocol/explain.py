@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from protocol import masking
 from protocol.anatomy import Anatomy, Damage, Piece, dissect
 from protocol.elements import ELEMENTS, element
 from protocol.errors import MessageError
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.meanings import ACTIONS, HEADER_CLASS, HEADER_STATE, Both, same
 from protocol.rules import EnvelopeRules, Profile

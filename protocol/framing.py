@@ -12,7 +12,6 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import reduce
 from operator import xor
 from typing import Any, Generic, TypeVar
@@ -20,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from construct import ConstructError, Sequence, Terminated
 
 from protocol.errors import FrameError
+from protocol.frozen import dataclass
 
 T = TypeVar("T")
 

@@ -5,12 +5,11 @@ Source: ISO/IEC 7816-3:2006 clauses 8 (ATR), 9 (PPS), 11 (T=1); 7816-4 clause 5 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from construct import Bytes, Int8ub, Struct, this
 
 from protocol.errors import FrameError
 from protocol.framing import build, lrc, parse
+from protocol.frozen import dataclass
 
 # ISO/IEC 7816-3 table 7 and 8: clock rate conversion Fi and baud rate adjustment Di; 0 = reserved.
 FI = (372, 372, 558, 744, 1116, 1488, 1860, 0, 0, 512, 768, 1024, 1536, 2048, 0, 0)

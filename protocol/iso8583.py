@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import takewhile
 from types import MappingProxyType
@@ -26,6 +26,7 @@ import iso8583
 from protocol import masking
 from protocol.elements import CLASSES, Packing
 from protocol.errors import MessageError
+from protocol.frozen import dataclass
 from protocol.mti import is_valid
 
 _UPPER_HEX = re.compile(rb"[0-9A-F]+")

@@ -9,10 +9,10 @@ Sources: facts/iso8583.md section 2.4; ISO/IEC 9797-1:2011 (algorithm 1, 3; padd
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from protocol import ciphers
 from protocol.errors import MacError, MessageError
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.rules import MacRules, Profile
 from protocol.working_keys import WorkingKeys, key_check_value, unwrap_working_keys

@@ -10,11 +10,11 @@ The response code is no part of the match; the MAC is checked by the caller, who
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from protocol import masking
 from protocol.elements import element
 from protocol.errors import MessageError
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.mti import reply_to
 from protocol.rules import Profile

@@ -10,13 +10,12 @@ Rules
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import crcmod
 from construct import Bytes, Const, Int8ub, Int16ub, Struct, this
 
 from protocol.errors import FrameError
 from protocol.framing import DAMAGED, NOISE, NOT_YET, Cut, FrameScanner, build, parse
+from protocol.frozen import dataclass
 
 HEADER = b"ViVOtech2\0"
 DATA_BYTES_MAX = 2048  # longer than any answer of the commands used here; the field allows 65535

@@ -11,12 +11,12 @@ session. Packets hold account numbers, keys and PIN blocks: no repr shows their 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from construct import Bytes, Computed, Const, Int8ub, Struct, this
 
 from protocol.errors import FrameError
 from protocol.framing import NOISE, NOT_YET, Cut, FrameScanner, Spoilt, build, lrc, parse
+from protocol.frozen import dataclass
 
 STX, ETX, EOT, ACK, SO, SI, NAK = 0x02, 0x03, 0x04, 0x06, 0x0E, 0x0F, 0x15
 SUB, FS = "\x1a", "\x1c"

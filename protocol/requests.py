@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 
 from protocol import masking
 from protocol.errors import MessageError
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.mac import reserve
 from protocol.rules import Profile

@@ -10,11 +10,12 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, cast
 
 from protocol.elements import IDENTITY_FIELDS
 from protocol.errors import MessageError
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.mac import reserve
 from protocol.matching import shown_in_identity

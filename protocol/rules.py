@@ -6,9 +6,9 @@ Written by `protocol.profile.load_profile` from TOML; no logic beyond look-ups. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
+from protocol.frozen import dataclass
 from protocol.iso8583 import Codec
 from protocol.templates import Slice, Template
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from protocol.frozen import dataclass
 
 _TOKEN = re.compile(r"\{([a-z][a-z0-9_]*)(?::([0-9]+)-([0-9]+))?(?:>([0-9]+))?(?:([|?])([^{}]*))?\}|([^{}]+)")
 _SLICE = re.compile(r"([1-9][0-9]{0,2})(?::([1-9][0-9]*)-([1-9][0-9]*))?")

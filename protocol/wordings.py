@@ -7,10 +7,10 @@ the element is still shown with its value. No line holds more of a secret elemen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from protocol import masking
 from protocol.errors import MessageError
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.meanings import (
     ACCOUNTS,

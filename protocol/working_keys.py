@@ -9,10 +9,9 @@ Each key is encrypted with triple DES in ECB mode; the check value is the first 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from protocol.ciphers import des_decrypt, des_encrypt
 from protocol.errors import MacError
+from protocol.frozen import dataclass
 
 # Total bytes → lengths of the wrapped keys.
 _LAYOUTS = {24: (8, 8), 40: (16, 16), 60: (16, 16, 16)}
