@@ -213,7 +213,7 @@ class IppPinPad(PortDevice[BytePort]):
             if answer is None:
                 raise DeviceTimeout(f"the PIN pad did not answer message {request.name}")
             if answer == Control(EOT):
-                raise PinCancelled(f"the PIN pad ended message {request.name}", "eot")
+                raise PinCancelled(f"the PIN pad cancelled message {request.name} (EOT)", "eot")
             self.counted["naks_sent"] += 1
             self._control(NAK, deadline_s)
         self._control(EOT, deadline_s)

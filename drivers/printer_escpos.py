@@ -231,6 +231,8 @@ class EscposPrinter(PortDevice[BytePort]):
 
     def _printed(self, data: bytes, reference: str, deadline_s: float) -> PrintOutcome:
         status = self._ask_status(deadline_s)
+        if self._model.real_time_status and not status.answered:
+            status = self._ask_status(deadline_s)  # one lost answer must not cost a sale its slip
         if status.cause and (status.answered or self._model.real_time_status):
             return PrintOutcome("not printed", status.cause)
         # From here on bytes may be on paper: the word "unknown" stands until the printer speaks.

@@ -117,6 +117,8 @@ class ShopBench(AgentBench):
         reader.fault("wrong-atr", atr="")
         reader.remove_card()
         self.devices.loop.call(self.devices.pinpad.device.person.forget)
+        self.devices.pinpad.fault("tamper", repaired=True)
+        self.devices.pinpad.load_key(0, "master")
 
     # --- sales ---------------------------------------------------------------------------------
 

@@ -97,12 +97,13 @@ class PinPad(SimDevice):
         """At the next prompt the person presses the cancel key."""
         self.person.plan("cancel", after_s=after_s)
 
-    def fault_tamper(self) -> None:
-        """The case was opened: every key is erased, the pad serves no PIN and no MAC any more."""
+    def fault_tamper(self, repaired: bool = False) -> None:
+        """The case was opened: every key is erased, the pad serves no PIN and no MAC any more (`repaired`: it is
+        back from its maker, without keys)."""
         self.keys.erase()
-        self.tampered = True
+        self.tampered = not repaired
         self._end_entry()
-        self.display = ["TAMPER"]
+        self.display = [""] if repaired else ["TAMPER"]
 
     def fault_no_ack(self, count: int = 1) -> None:
         """The next `count` packets are executed, but their ACK is lost."""
