@@ -258,7 +258,7 @@ class _Player:
             notes.find("reversal-not-owed", state=str(item.record.state))
         elif item.record.frozen is not None:
             self._compare(item, message, notes)
-        item.sent = identity_of(message)
+        item.sent = _compared(item.record, identity_of(message))
         item.due = self._due()
         self._items[message.get(41), message.get(11)] = item
 
@@ -477,6 +477,12 @@ class _Player:
         except MessageError as error:
             notes.find("no-reversal", why=error.text)
             return new
+
+
+def _compared(record: Transaction, sent: dict[str, str]) -> dict[str, str]:
+    """Of a reversal that left, what its acknowledgement is compared with: not what changes with each attempt."""
+    frozen = _frozen_identity(record)
+    return {key: value for key, value in sent.items() if key in frozen} if frozen else sent
 
 
 def _frozen_identity(record: Transaction) -> dict[str, str]:

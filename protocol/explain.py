@@ -126,7 +126,8 @@ def _explained(profile: Profile, data: bytes, layout: str, start: int, money: Mo
     slipped = anatomy.damage or _refusal(profile, anatomy, body)
     damage = damage or _moved(slipped, start)
     pan = next((piece.value for piece in anatomy.pieces if piece.field == 2), "")
-    mask = _Mask(body, slipped is not None, pan)
+    behind_bitmap = next((piece.offset + piece.size for piece in anatomy.pieces if piece.field == 1), 0)
+    mask = _Mask(body, behind_bitmap, slipped is not None, pan)
     around = Around(profile, anatomy.mti, {p.field: p.value for p in anatomy.pieces if p.field > 1}, money)
     parts = [*envelope, *(_part(piece, around, anatomy, mask, start) for piece in anatomy.pieces)]
     trouble = _trouble(damage, data, mask, start) if damage else None
@@ -248,9 +249,9 @@ def _header(profile: Profile, at: int, raw: bytes) -> Part:
 class _Mask:
     """What of a body may be shown (rule 2 above)."""
 
-    def __init__(self, body: bytes, damaged: bool, pan: str) -> None:
+    def __init__(self, body: bytes, behind_bitmap: int, damaged: bool, pan: str) -> None:
         self._damaged = damaged
-        self._secret = _card_bytes(body, pan) if damaged else frozenset[int]()
+        self._secret = _card_bytes(body, behind_bitmap, pan) if damaged else frozenset[int]()
 
     def open_to(self, field: int) -> bool:
         """Whether an element may show what its secrecy allows."""
@@ -293,17 +294,17 @@ def _masked_pairs(piece: Piece, shown: str) -> tuple[str, ...]:
     return tuple(masked[place : place + 2] for place in range(0, len(masked), 2))
 
 
-def _card_bytes(body: bytes, pan: str) -> frozenset[int]:
+def _card_bytes(body: bytes, behind_bitmap: int, pan: str) -> frozenset[int]:
     """Offsets of all bytes that could belong to a card number or to the track behind it, in BCD or in ASCII.
 
     `pan`: what was read as element 2. Where that is sound, the card number is known and nothing else is one.
     """
     found = set(range(_SEARCHED_MAX, len(body)))
-    head = body[:_SEARCHED_MAX]
+    head = body[behind_bitmap:_SEARCHED_MAX]
     is_sound = len(pan) >= _SOUND_PAN_MIN and masking.passes_luhn(pan)
     for text, width in ((head.hex().upper(), 2), (head.decode("latin-1"), 1)):
         for start, end in _places_of(pan, text) if is_sound else _card_stretches(text):
-            found.update(range(start // width, (end + width - 1) // width))
+            found.update(range(behind_bitmap + start // width, behind_bitmap + (end + width - 1) // width))
     return frozenset(found)
 
 
