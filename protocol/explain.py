@@ -310,6 +310,7 @@ def _card_bytes(body: bytes, behind_bitmap: int, pan: str) -> frozenset[int]:
 
 # Shorter ones are rare, and could be a longer one that was cut by a damaged length.
 _SOUND_PAN_MIN = 15
+_RUN_MAX = 300  # digits; no sound message has such a run, and its stretches would take seconds
 _RUN = re.compile(r"[0-9]{13,}")
 _TRACK_REST = re.compile(r"[=D][0-9]*")
 
@@ -322,6 +323,9 @@ def _card_stretches(text: str) -> list[tuple[int, int]]:
     """Every stretch of digits with a right check digit, and the track behind it."""
     stretches = []
     for run in _RUN.finditer(text):
+        if run.end() - run.start() > _RUN_MAX:
+            stretches.append(run.span())
+            continue
         for start in range(run.start(), run.end() - 12):
             for size in range(13, min(19, run.end() - start) + 1):
                 if masking.passes_luhn(text[start : start + size]) and text[start] in "23456789":
