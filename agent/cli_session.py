@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -72,7 +71,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     settling.add_argument("--override", action="store_true", help="in spite of open items; it is recorded")
     settling.add_argument("--reason", default="", metavar="TEXT", help="why, with --override")
     waiting = _with_lane(add("wait-clear", wait_clear, "wait until no reversal is owed"))
-    waiting.add_argument("--timeout", type=float, default=DEFAULT_WAIT_S, metavar="SECONDS", help="longest wait")
+    waiting.add_argument("--timeout", type=int, default=DEFAULT_WAIT_S, metavar="SECONDS", help="longest wait")
 
 
 def sign_on(command: Command) -> int:
@@ -114,12 +113,10 @@ def settle_batch(command: Command) -> int:
 
 def wait_clear(command: Command) -> int:
     """Until nothing is owed, or the time is over."""
-    ends = time.monotonic() + max(0.0, command.options.timeout)
-    while True:
-        left_s = max(0.0, ends - time.monotonic())
-        answer = _asked(command, "reversal.wait_clear", lane=_lane(command), timeout_s=min(SLICE_S, int(left_s)))
-        if answer["clear"] or ends - time.monotonic() < 1:
-            break
+    left_s = max(0, command.options.timeout)
+    answer = _asked(command, "reversal.wait_clear", lane=_lane(command), timeout_s=min(SLICE_S, left_s))
+    while not answer["clear"] and (left_s := left_s - SLICE_S) > 0:
+        answer = _asked(command, "reversal.wait_clear", lane=_lane(command), timeout_s=min(SLICE_S, left_s))
     if command.options.json:
         command.print(_json(answer))
     elif answer["clear"]:
