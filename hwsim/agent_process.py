@@ -30,9 +30,13 @@ class DemoError(AgentError):
 
 
 class AgentProcess:
-    """`reversald` with one configuration file. As a context manager it is stopped at the end."""
+    """`reversald` with one configuration file. As a context manager it is stopped at the end.
 
-    def __init__(self, configuration: Path, directory: Path) -> None:
+    `environment`: what every start adds to this process's own.
+    """
+
+    def __init__(self, configuration: Path, directory: Path, environment: dict[str, str] | None = None) -> None:
+        self.environment = environment or {}
         self.configuration = configuration
         self.run_dir = directory / "run"
         self.log_file = directory / "reversald.log"
@@ -68,10 +72,9 @@ class AgentProcess:
     def spawn(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start it without waiting."""
         command = [sys.executable, "-m", "agent.daemon", "--config", str(self.configuration)]
+        variables = {**os.environ, **self.environment, **(environment or {})}
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables)
         return self._process
 
     @property

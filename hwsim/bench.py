@@ -172,6 +172,14 @@ class Bench:
         self.loop.add(server)
         return server.address
 
+    def usb_environment(self) -> dict[str, str]:
+        """Serves the USB devices, and gives what a daemon's environment must say to reach them."""
+        host, port = self.serve_usbip(0)
+        return {
+            "HWSIM_USBIP": f"{host}:{port}",
+            "REVERSALD_USB_BACKEND": "hwsim.wires.usbip_backend:backend",
+        }
+
     def __enter__(self) -> Bench:
         return self
 

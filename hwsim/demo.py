@@ -1,7 +1,8 @@
 """`hwsim demo`: the main job on simulated hardware, with a real daemon process that is killed on the way.
 
-What is real: the daemon (its own process), ISO 8583 over TCP, serial bytes over ptys, SQLite on disk,
-SIGKILL. What is simulated: card, reader, PIN pad, printer, and two hosts that keep books of the money.
+What is real: the daemon (its own process), ISO 8583 over TCP, serial bytes over a pty (PIN pad), USB
+transfers over USB/IP (reader and printer; no kernel, no root), SQLite on disk, SIGKILL. What is simulated:
+card, reader, PIN pad, printer, and two hosts that keep books of the money.
 The demo believes only the hosts' books: it ends with 1 when they and the agent's journal disagree.
 """
 
@@ -290,10 +291,12 @@ def play(directory: Path) -> int:
     """The whole demonstration in `directory`; 0 when books and journal agree."""
     settings = HostSettings(dialect="unionpay", mac="up-ecb", mac_key=UNIONPAY_MAK_SINGLE)
     with (
-        Bench(directory / "devices") as bench,
+        Bench(directory / "devices", wire="usb") as bench,
         HostServer(settings=settings) as host_a,
         HostServer("iso87") as host_b,
-        AgentProcess(write_configuration(directory, bench, host_a, host_b), directory) as agent,
+        AgentProcess(
+            write_configuration(directory, bench, host_a, host_b), directory, bench.usb_environment()
+        ) as agent,
     ):
         demo = Demo(directory, bench, host_a, host_b, agent)
         introduce(demo)
@@ -315,6 +318,7 @@ def introduce(demo: Demo) -> None:
     print("The bench (all simulated, real bytes):")
     for name, address in demo.bench.addresses().items():
         print(f"  {name:9} {address['port']}")
+    print("            (USB without kernel or root: the agent reaches the bench by USB/IP)")
     print(f"  host {LANE_A:8} {demo.host_a.address}   UnionPay style: 0200, 0400 sent again; MAC by the PIN pad")
     print(f"  host {LANE_B:8} {demo.host_b.address}   ISO 8583:1987: 0200, 0420, repeat 0421")
     print(f"  agent     a process of its own, journal in {demo.directory}/state")

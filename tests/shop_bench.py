@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.agent_process import DemoError
-from hwsim.bench import Bench
+from hwsim.bench import Bench, WireKind
 from hwsim.devices.pinpad_keys import TEST_KEYS, encrypted_under
 from hwsim.host import HostServer
 from hwsim.host.keys import UNIONPAY_MAK_SINGLE
@@ -22,26 +22,7 @@ mac = "pinpad"
 mac_key = "{mac_key}"
 """
 
-DEVICES = """
-[[device]]
-name = "reader"
-kind = "reader"
-driver = "ccid-serial"
-port = "{reader}"
-
-[[device]]
-name = "pinpad"
-kind = "pinpad"
-driver = "ipp"
-port = "{pinpad}"
-
-[[device]]
-name = "printer"
-kind = "printer"
-driver = "escpos"
-port = "{printer}"
-columns = 48
-
+CHECKOUT = """
 [checkout]
 reader = "reader"
 pinpad = "pinpad"
@@ -69,9 +50,10 @@ class ShopBench(AgentBench):
         mac_by_pad: bool = True,
         print_timeout_s: float = 2.0,
         nobody_knows: str = "reverse",
+        wire: WireKind = "pty",
         **more: Any,
     ) -> None:
-        self.devices = Bench(directory / "devices")
+        self.devices = Bench(directory / "devices", wire=wire)
         pin_key = encrypted_under(TEST_KEYS["master"], TEST_KEYS["pin"])
         lane = f'pinpad = "pinpad"\npin_key = "{pin_key}"\n' + more.pop("more", "")
         super().__init__(directory, [host.address], key=b"" if mac_by_pad else UNIONPAY_MAK_SINGLE, more=lane, **more)
@@ -80,8 +62,10 @@ class ShopBench(AgentBench):
             mac_key = encrypted_under(TEST_KEYS["master"], UNIONPAY_MAK_SINGLE.hex())
             text = text.replace('mac = "none"\n', PINPAD_MAC.format(mac_key=mac_key))
         text = text.replace('nobody_knows = "reverse"', f'nobody_knows = "{nobody_knows}"')
-        ports = {name: address["port"] for name, address in self.devices.addresses().items()}
-        self.configuration.write_text(text + DEVICES.format(**ports, print_timeout_s=print_timeout_s))
+        checkout = CHECKOUT.format(print_timeout_s=print_timeout_s)
+        self.configuration.write_text(f"{text}\n{self.devices.configuration()}{checkout}")
+        if wire == "usb":
+            self.agent.environment |= self.devices.usb_environment()
 
     def __exit__(self, *_exc: object) -> None:
         self.agent.stop()

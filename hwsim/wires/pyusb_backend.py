@@ -21,48 +21,7 @@ import usb.core
 from usbip.core import IN, OUT, Urb
 
 from hwsim.wires.usb import UsbWire
-
-DT_CONFIGURATION, DT_INTERFACE, DT_ENDPOINT = 2, 4, 5
-DEVICE_FIELDS = [
-    "bLength",
-    "bDescriptorType",
-    "bcdUSB",
-    "bDeviceClass",
-    "bDeviceSubClass",
-    "bDeviceProtocol",
-    "bMaxPacketSize0",
-    "idVendor",
-    "idProduct",
-    "bcdDevice",
-    "iManufacturer",
-    "iProduct",
-    "iSerialNumber",
-    "bNumConfigurations",
-]
-CONFIGURATION_FIELDS = [
-    "bLength",
-    "bDescriptorType",
-    "wTotalLength",
-    "bNumInterfaces",
-    "bConfigurationValue",
-    "iConfiguration",
-    "bmAttributes",
-    "bMaxPower",
-]
-INTERFACE_FIELDS = [
-    "bLength",
-    "bDescriptorType",
-    "bInterfaceNumber",
-    "bAlternateSetting",
-    "bNumEndpoints",
-    "bInterfaceClass",
-    "bInterfaceSubClass",
-    "bInterfaceProtocol",
-    "iInterface",
-]
-ENDPOINT_FIELDS = ["bLength", "bDescriptorType", "bEndpointAddress", "bmAttributes", "wMaxPacketSize", "bInterval"]
-LAYOUTS = {DT_CONFIGURATION: "<BBHBBBBB", DT_INTERFACE: "<9B", DT_ENDPOINT: "<BBBBHB"}
-FIELDS = {DT_CONFIGURATION: CONFIGURATION_FIELDS, DT_INTERFACE: INTERFACE_FIELDS, DT_ENDPOINT: ENDPOINT_FIELDS}
+from hwsim.wires.usb_descriptors import DT_CONFIGURATION, described, device_fields, endpoint_of, interface_of
 
 
 class SimBackend(usb.backend.IBackend):  # type: ignore[misc]
@@ -77,23 +36,16 @@ class SimBackend(usb.backend.IBackend):  # type: ignore[misc]
         return [wire for wire in self._wires if wire.device.plugged]
 
     def get_device_descriptor(self, dev: UsbWire) -> SimpleNamespace:
-        values = struct.unpack("<BBHBBBBHHHBBBB", dev.usb.device_descriptor().pack())
-        address = self._wires.index(dev) + 1
-        place = {"bus": 1, "address": address, "port_number": address, "port_numbers": (address,), "speed": 3}
-        return SimpleNamespace(**dict(zip(DEVICE_FIELDS, values, strict=True)), **place)
+        return device_fields(dev.usb.device_descriptor().pack(), self._wires.index(dev) + 1)
 
     def get_configuration_descriptor(self, dev: UsbWire, config: int) -> SimpleNamespace:
-        return self._described(dev, DT_CONFIGURATION)[config]
+        return described(bytes(dev.usb.config_bytes()), DT_CONFIGURATION)[config]
 
     def get_interface_descriptor(self, dev: UsbWire, intf: int, alt: int, _config: int) -> SimpleNamespace:
-        wanted = [each for each in self._described(dev, DT_INTERFACE) if each.bInterfaceNumber == intf]
-        return wanted[alt]
+        return interface_of(bytes(dev.usb.config_bytes()), intf, alt)
 
     def get_endpoint_descriptor(self, dev: UsbWire, ep: int, _intf: int, _alt: int, _config: int) -> SimpleNamespace:
-        # Each simulated device has one interface with one setting.
-        endpoint = self._described(dev, DT_ENDPOINT)[ep]
-        endpoint.bRefresh = endpoint.bSynchAddress = 0
-        return endpoint
+        return endpoint_of(bytes(dev.usb.config_bytes()), ep)
 
     def open_device(self, dev: UsbWire) -> UsbWire:
         return self._present(dev)
@@ -164,22 +116,6 @@ class SimBackend(usb.backend.IBackend):  # type: ignore[misc]
         if not wire.device.plugged:
             raise usb.core.USBError("No such device (it may have been disconnected)", -4, errno.ENODEV)
         return wire
-
-    def _described(self, wire: UsbWire, kind: int) -> list[SimpleNamespace]:
-        """The descriptors of one kind; class descriptors hang at the one before them, as libusb gives them."""
-        found: list[SimpleNamespace] = []
-        last = SimpleNamespace(extra_descriptors=[])
-        data, at = bytes(wire.usb.config_bytes()), 0
-        while at < len(data):
-            raw = data[at : at + data[at]]
-            if raw[1] in LAYOUTS:
-                values = struct.unpack(LAYOUTS[raw[1]], raw)
-                last = SimpleNamespace(**dict(zip(FIELDS[raw[1]], values, strict=True)), extra_descriptors=[])
-                found += [last] if raw[1] == kind else []
-            else:
-                last.extra_descriptors.extend(raw)
-            at += len(raw)
-        return found
 
     def _control(self, wire: UsbWire, direction: int, setup: bytes, data: bytes, length: int) -> bytes:
         urb = Urb(direction=direction, ep=0, setup=setup, length=length, buffer=data)

@@ -9,6 +9,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from usbip import protocol
 
@@ -16,6 +17,27 @@ from hwsim.wires.loop import WireLoop
 from hwsim.wires.usb import UsbWire
 
 USBIP_PORT = 3240
+
+
+class Exported:
+    """One device as one connection sees it. `imported`: this connection has it."""
+
+    def __init__(self, wire: UsbWire) -> None:
+        self.wire = wire
+        self.imported = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wire.usb, name)
+
+    def reset_io(self) -> None:
+        """`usbip` calls it when a client has imported the device."""
+        self.imported = True
+        self.wire.usb.reset_io()
+
+    @property
+    def pulled(self) -> bool:
+        """Its client holds a device that is not there any more."""
+        return self.imported and not self.wire.device.plugged
 
 
 class UsbIpServer:
@@ -26,7 +48,7 @@ class UsbIpServer:
         self._listener = socket.create_server((host, port))
         self._listener.setblocking(False)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
-        self._connections: list[tuple[socket.socket, threading.Thread]] = []
+        self._connections: list[tuple[socket.socket, threading.Thread, list[Exported]]] = []
         self._loop: WireLoop | None = None
         for number, wire in enumerate(self._wires, 1):
             wire.usb.busid, wire.usb.busnum, wire.usb.devnum = f"1-{number}", 1, number + 1
@@ -36,8 +58,11 @@ class UsbIpServer:
         loop.watch(self._listener.fileno(), selectors.EVENT_READ, self._accept)
 
     def tick(self, now: float) -> None:
-        """The devices are ticked by their own wires; only connections that ended are forgotten here."""
-        self._connections = [(sock, thread) for sock, thread in self._connections if thread.is_alive()]
+        """The devices are ticked by their own wires; here the client of an unplugged device is hung up on."""
+        self._connections = [each for each in self._connections if each[1].is_alive()]
+        for sock, _thread, exported in self._connections:
+            if any(device.pulled for device in exported):
+                hang_up(sock)
 
     def next_wake(self) -> float | None:
         return None
@@ -46,7 +71,7 @@ class UsbIpServer:
         if self._loop is not None:
             self._loop.watch(self._listener.fileno(), 0, self._accept)
         self._listener.close()
-        for sock, thread in self._connections:
+        for sock, thread, _exported in self._connections:
             if thread.is_alive():
                 hang_up(sock)
                 thread.join()
@@ -59,10 +84,10 @@ class UsbIpServer:
             return
         connection.setblocking(True)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        present = [wire.usb for wire in self._wires if wire.device.plugged]
+        present = [Exported(wire) for wire in self._wires if wire.device.plugged]
         thread = threading.Thread(target=protocol.serve_connection, args=(connection, present), name="hwsim-usbip")
         thread.daemon = True
-        self._connections.append((connection, thread))
+        self._connections.append((connection, thread, present))
         thread.start()
 
 

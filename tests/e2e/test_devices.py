@@ -63,6 +63,32 @@ def test_the_status_file_tells_at_once_that_a_device_went_away(shop: ShopBench) 
     shop.until(lambda: "gone" in {one["state"] for one in shop.agent.status()["devices"]}, "status.json says it", 5)
 
 
+def test_reader_and_printer_on_usb_sell_and_come_back_when_replugged(tmp_path: Path, host: HostServer) -> None:
+    """Over USB/IP: the daemon's pyusb sees the bench's devices, although this machine has no such bus."""
+    with ShopBench(tmp_path, host, wire="usb") as shop:
+        shop.start()
+        assert "bench: USB devices are reached through" in shop.log()
+        firmware = {device["name"]: device["firmware"] for device in shop.agent.call("device.list", {})["devices"]}
+        assert firmware["printer"] == "TM-T82"
+        shop.devices.reader.insert_card(GOOD_CARD)
+        assert shop.card_sale("R1")["outcome"] == "completed"
+        for name in ("printer", "reader"):
+            shop.devices.perform(name, "unplug", {})
+            shop.until(lambda name=name: shop.device_states()[name] == "gone", f"the {name} is missed")  # type: ignore[misc]
+            shop.devices.perform(name, "replug", {})
+            shop.until_ready(2.0)
+        assert shop.card_sale("R2")["outcome"] == "completed"
+        assert len(shop.devices.printer.slips()) == 2
+        agree(host, shop)
+
+
+def test_a_daemon_does_not_start_with_a_wrong_usb_backend(tmp_path: Path, host: HostServer) -> None:
+    with ShopBench(tmp_path, host) as shop:
+        shop.agent.spawn({"REVERSALD_USB_BACKEND": "nonsense"})
+        assert shop.agent.wait() == 78
+        assert "REVERSALD_USB_BACKEND is not of the form module:function" in shop.log()
+
+
 # --- the technician's methods ---
 
 
