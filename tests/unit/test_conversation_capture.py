@@ -76,7 +76,7 @@ def test_ipv6_is_read_with_and_without_extension_headers(options: bool) -> None:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_doubled_and_swapped_segments_change_nothing(chance: random.Random) -> None:
     packets = _talk()
     head, body = packets[:2], packets[2:]
@@ -135,18 +135,20 @@ _HEADS = st.sampled_from([pcap([])[:24], pcap([], link=113)[:24], pcap([], link=
 
 
 @given(_HEADS, st.binary(max_size=400))
+@settings(deadline=None)
 def test_any_bytes_behind_a_file_head_are_read_without_failure(head: bytes, rest: bytes) -> None:
     assert reassemble(read_capture(head + rest).segments) is not None
 
 
 @given(st.binary(max_size=120), st.sampled_from([0, 1, 12, 101, 113, 276, 147]))
+@settings(deadline=None)
 def test_any_packet_is_read_or_counted(packet: bytes, link: int) -> None:
     found = read_capture(pcap([(1.0, packet)], link=link))
     assert len(found.segments) + found.skipped == 1
 
 
 @given(st.integers(0, 2000), st.integers(0, 255))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_a_damaged_capture_never_fails(place: int, value: int) -> None:
     for make in (FILES["pcap"], FILES["pcapng"]):
         data = bytearray(make(_timed(_talk())))

@@ -198,7 +198,7 @@ def test_every_finding_reads_in_both_languages_with_the_same_values(code: str) -
 
 
 @given(st.lists(st.tuples(st.sampled_from("><"), st.binary(min_size=1, max_size=60)), min_size=1, max_size=8))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_bytes_in_both_directions_give_a_ladder(said: list[tuple[str, bytes]]) -> None:
     chunks = read_transcript("\n".join(f"{way} {data.hex()}" for way, data in said))
     for name in ("unionpay-pos", "iso93"):
@@ -206,7 +206,7 @@ def test_any_bytes_in_both_directions_give_a_ladder(said: list[tuple[str, bytes]
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=12))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_messages_of_a_kit_in_any_order_give_a_ladder(order: list[int]) -> None:
     frames = list(_kit("cmbc-like").values())
     lines = [f"{number * 40} {'><'[choice % 2]} {frames[choice % len(frames)]}" for number, choice in enumerate(order)]

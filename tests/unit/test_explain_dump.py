@@ -68,7 +68,7 @@ def test_every_usual_form_gives_the_bytes(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(data=st.binary(min_size=1, max_size=100))
 def test_a_form_never_changes_a_message(form: str, data: bytes) -> None:
     # Bytes that begin with zeros or end like an offset could be read as one; a message begins with its length or type.
@@ -77,6 +77,7 @@ def test_a_form_never_changes_a_message(form: str, data: bytes) -> None:
 
 
 @given(st.text(max_size=300) | st.text(alphabet=string.hexdigits + " \n:|*0x", max_size=300))
+@settings(deadline=None)
 def test_any_text_gives_bytes_or_a_clear_error(text: str) -> None:
     found = _read(text)
     if isinstance(found, DumpError):
