@@ -16,7 +16,7 @@ Heads = list[tuple[Html, str]]
 def heads() -> Heads:
     """The columns of the queue."""
     names = (
-        ("item", "key"), ("amount", "number"), ("card", ""), ("stan-batch", ""), ("age", ""), ("tries", ""),
+        ("item", "key"), ("amount", "number"), ("card", "keep"), ("stan-batch", "keep"), ("age", ""), ("tries", ""),
         ("last", ""), ("next", ""),
     )  # fmt: skip
     return [(_say(name), look) for name, look in names]
@@ -33,8 +33,8 @@ def finished_table(items: Sequence[Mapping[str, Any]]) -> Html:
     columns: Heads = [
         (_say("item"), "key"),
         (_say("amount"), "number"),
-        (_say("card"), ""),
-        (_say("stan-batch"), ""),
+        (_say("card"), "keep"),
+        (_say("stan-batch"), "keep"),
         (_say("outcome"), ""),
         (_say("ended"), ""),
     ]

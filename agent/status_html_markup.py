@@ -8,14 +8,12 @@ Rules not to break:
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.texts import Text
+from agent.visible import visible
 
-# C0 and C1 controls (but tab and line feed), bidirectional controls, lone surrogates: Unicode, chapter 23.
-_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _VOID = frozenset({"meta", "link", "input", "br"})
 
 Attribute = str | int | float | bool | None
@@ -33,7 +31,7 @@ class Html(str):
 
 def escape(text: str) -> Html:
     """A text for any place in a page, attributes included."""
-    return text if isinstance(text, Html) else Html(html.escape(_UNSHOWN.sub("\ufffd", text)))
+    return text if isinstance(text, Html) else Html(html.escape(visible(text)))
 
 
 def tag(name: str, /, *children: str, **attributes: Attribute) -> Html:
