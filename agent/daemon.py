@@ -234,16 +234,16 @@ class Daemon(Listener):
 
     def _link_up(self, lane: str) -> None:
         log.info("lane %s: the link is up again", lane)
-        self.sessions.back(lane)
         self.loop.resume(lane, "link-up")
+        self.sessions.back(lane)
         self._status_soon()
 
     def _device_ready(self, device: str) -> None:
         """A PIN pad is back: the lanes that need it for their MAC go on."""
         for lane in self.configuration.lanes:
             if lane.mac == "pinpad" and lane.pinpad == device:
-                self.sessions.back(lane.name)
                 self.loop.resume(lane.name, "device-ready")
+                self.sessions.back(lane.name)
 
     # --- configuration -------------------------------------------------------------------------
 

@@ -102,7 +102,9 @@ class SessionDesk:
         """A lane as configured. What is stored of its session stays in force; a running session goes on."""
         before = self.seats.get(lane_name)
         session = before.session if before and self._same_terminal(before.session) else self._restored(lane_name)
-        self.seats[lane_name] = seat = Seat(session, policy, taker, use, echo=before.echo if before else None)
+        self.seats[lane_name] = seat = Seat(session, policy, taker, use)
+        if before is not None:
+            seat.settling, seat.echo = before.settling, before.echo
         if taker is not None:
             seat.use(taker.provider(session.keys) if session.keys else NoKeyYet())
         if before is None or session is not before.session or before.policy.signs_on != policy.signs_on:
@@ -196,10 +198,10 @@ class SessionDesk:
         return min(times, default=None)
 
     def settling(self, lane_name: str, *, on: bool) -> None:
-        """While a batch is being settled no sale begins."""
-        seat = self.seats[lane_name]
-        seat.settling = on
-        self._take_effect(seat)
+        """While a batch is being settled no sale begins. A reload may have taken the lane away meanwhile."""
+        if lane_name in self.seats:
+            self.seats[lane_name].settling = on
+            self._take_effect(self.seats[lane_name])
 
     # --- commands ------------------------------------------------------------------------------
 
@@ -215,7 +217,7 @@ class SessionDesk:
         retry = seat.policy.lane.retry
         longest_s = 2 * (retry.connect_timeout_s + retry.send_timeout_s + retry.reply_timeout_s) + READY_WAIT_S
         await self.until(lambda: self._ended(lane_name, wanted_attempts), longest_s)
-        return self.seats[lane_name].session
+        return self._seat(lane_name).session
 
     async def ready(self, lane_name: str) -> None:
         """Before a sale: wait for a sign-on that is due or under way, not for one that waits after a failure."""
@@ -351,8 +353,8 @@ class SessionDesk:
         return known.get(requirement, "none" if requirement == 0 else f"requirement-{requirement}")
 
     def _ended(self, lane_name: str, attempts: int) -> bool:
-        session = self.seats[lane_name].session
-        return session.attempts >= attempts and session.step == "idle"
+        seat = self.seats.get(lane_name)
+        return seat is None or (seat.session.attempts >= attempts and seat.session.step == "idle")
 
     def _soon_signed_on(self, lane_name: str) -> bool:
         seat = self.seats.get(lane_name)
