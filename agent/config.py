@@ -141,6 +141,8 @@ def _with_places(parts: dict[str, Any], here: Path) -> dict[str, Any]:
         "journal": _below(parts["journal"], state_dir),
         "keys": _below(parts["keys"], state_dir),
         "policy": _below(parts["policy"], here),
+        "alerts": _below(parts["alerts"], agent.run_dir if agent else here),
+        "selftest": _below(parts["selftest"], here),
         "profiles_directories": tuple(here / directory for directory in parts["profiles_directories"]),
         "lanes": tuple(_lane_with_places(lane, here) for lane in parts.get("lanes", ())),
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent import config_keys as key
+from agent.config_watch import Alerts, Plan, SelfTest
 
 NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
 NAME_SHAPE = "1 to 32 of a-z, 0-9, _ and -, e.g. till-1"
@@ -496,6 +497,9 @@ class Configuration:
     journal: Journal = field(default=Journal(), metadata=key.table("The durable store", Journal))
     keys: Keys = field(default=Keys(), metadata=key.table("What seals card data in the journal", Keys))
     policy: Policy = field(default=Policy(), metadata=key.table("Decisions that the shop makes", Policy))
+    alerts: Alerts = field(default=Alerts(), metadata=key.table("What people are told, and how", Alerts))
+    selftest: SelfTest = field(default=SelfTest(), metadata=key.table("Looking the machine over", SelfTest))
+    plans: tuple[Plan, ...] = field(default=(), metadata=key.tables("Changes of the emergency plans", Plan))
     profiles_directories: tuple[Path, ...] = field(
         default=(),
         metadata=key.paths(

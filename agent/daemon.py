@@ -27,6 +27,7 @@ from agent.journal import Journal
 from agent.journal_contract import JournalError
 from agent.lanes import Ears, Links, lane_profile, make_lane, make_link
 from agent.loop import Clock, Listener, Loop, RefusedError
+from agent.monitor import Monitor
 from agent.notify import notify, watchdog_interval_s
 from agent.outcomes import Outcome, Replied, Stray
 from agent.records import OWED, State, Transaction
@@ -100,6 +101,10 @@ class Daemon(Listener):
         self.api.methods |= self.sessions.methods
         self.views.sessions = self.sessions.views
         self.api.methods |= SlipDesk(self.loop, self.devices).methods
+        self.monitor = Monitor(
+            lambda: self.configuration, self.views.devices, self._reply_timeouts_s, self.devices, self._spawn
+        )
+        self.views.watch = self.monitor.shown
         self._writer = StatusWriter(configuration.agent.run_dir)
 
     # --- life ----------------------------------------------------------------------------------
@@ -152,6 +157,7 @@ class Daemon(Listener):
         for task in self._tasks:
             task.cancel()
         self._disarm()
+        self.monitor.close()
         await self.links.close()
         self.devices.close()
         self.journal.close()
@@ -169,6 +175,7 @@ class Daemon(Listener):
         """A new record is stored: tell who waits, log it, show it."""
         log.info("%s %s %s: %s%s", txn.id, txn.kind, txn.reference, txn.state, _told(txn))
         self.api.changed(txn)
+        self.monitor.changed(txn, self.clock.now())
         self.sessions.item_changed(txn.lane)
         self._status_soon()
 
@@ -331,13 +338,18 @@ class Daemon(Listener):
             self._status_timer.cancel()
             self._status_timer = None
         began = self._aio.time()
-        self._writer.write(self.views.status())
+        document = self.views.status()
+        self.monitor.look(document, self.clock.now())
+        self._writer.write({**document, "watch": self.monitor.shown()})
         self._status_cost_s = self._aio.time() - began
 
     def _write_page(self) -> None:
         """After a fault the old page stays: it tells its age by itself."""
         if every_s := self.configuration.agent.page_every_s:
             self._writer.write_page(every_s)
+
+    def _reply_timeouts_s(self) -> dict[str, float]:
+        return {name: lane.policy.retry.reply_timeout_s for name, lane in self.loop.lanes.items()}
 
     def _sign_of_life(self) -> None:
         """Only after a round trip to the journal."""

@@ -121,6 +121,14 @@ class DeviceRoom:
             name = f"{name}/copy-{self._reprints}"
         self.paper.add(name, slip(what, txn, _letterhead(self._shop), note))
 
+    def notice(self, reference: str, lines: list[str]) -> None:
+        """Print an alert or another notice to people; `reference` names it."""
+        if self.prints:
+            from agent.slips import notice  # as above
+
+            assert self._shop is not None
+            self.paper.add(f"{reference}/copy-0", notice(lines, _letterhead(self._shop)))
+
     def inhibit(self, name: str, reason: str) -> None:
         """A technician takes a device. Raises RefusedError where there is none."""
         self._known_desk().inhibit(name, reason)

@@ -8,6 +8,8 @@ Texts are short: 32 columns on 58 mm paper, a Chinese character takes two.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agent.currency import money
 from agent.letterhead import Letterhead
 from agent.records import Transaction
@@ -68,6 +70,14 @@ def slip(what: str, txn: Transaction, letterhead: Letterhead, note: str = "") ->
     ]
     items += [Line(text, "center") for text in letterhead.footer]
     return Slip((*items, Feed(3), CutPaper()))
+
+
+def notice(lines: Sequence[str], letterhead: Letterhead) -> Slip:
+    """A notice to the people of the shop, one line or sentence each."""
+    title_zh, title_en, *_ = WORDS["notice"]
+    head: list[Item] = [Line(f"{title_zh} {title_en}", "center", bold=True, height=2), Rule()]
+    merchant = [Line(letterhead.merchant_name, "center", bold=True)] if letterhead.merchant_name else []
+    return Slip((*merchant, *head, *(Line(line) for line in lines), Rule(), Feed(3), CutPaper()))
 
 
 def facts(txn: Transaction) -> list[tuple[str, str]]:

@@ -40,6 +40,7 @@ class Views:
         configuration: Callable[[], settings.Configuration],
     ) -> None:
         self.sessions: Callable[[], Mapping[str, Any]] = dict  # each lane's session; the daemon gives it
+        self.watch: Callable[[], dict[str, Any]] = dict  # alerts, plans, self test; the daemon gives it
         self._loop = loop
         self._links = links
         self._devices = devices
@@ -67,7 +68,7 @@ class Views:
 
     def status(self) -> dict[str, Any]:
         """The whole status."""
-        return snapshot(self._loop, self._scene(FINISHED_MAX))
+        return {**snapshot(self._loop, self._scene(FINISHED_MAX)), "watch": self.watch()}
 
     def ended(self) -> list[tuple[int, Transaction]]:
         """What ended last, the latest first, each with the number of its last record."""

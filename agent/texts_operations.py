@@ -11,16 +11,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.texts import Text
+from agent.texts import Severity, Text, Who
 from protocol.frozen import dataclass
 
 _FILE = Path(__file__).with_name("texts_operations.toml")
 
 
 @dataclass(frozen=True, slots=True)
+class AlertTexts:
+    """One [alert.CODE]."""
+
+    severity: Severity
+    who: Who
+    text: Text
+    action: Text
+
+
+@dataclass(frozen=True, slots=True)
 class Operations:
     """The texts by group and code."""
 
+    alerts: Mapping[str, AlertTexts]
     refusals: Mapping[str, Text]
     phrases: Mapping[str, Text]
     words: Mapping[str, Mapping[str, Text]]
@@ -51,18 +62,30 @@ def refusal(code: str, text: str) -> Text:
 
 def _read(data: Mapping[str, Any]) -> Operations:
     return Operations(
+        alerts={code: _alert(table) for code, table in data["alert"].items()},
         refusals=_texts(data["refusal"]),
         phrases=_texts(data["phrase"]),
         words={kind: _texts(table) for kind, table in data["words"].items()},
     )
 
 
+def _alert(table: Mapping[str, Any]) -> AlertTexts:
+    return AlertTexts(table["severity"], table["who"], _text(table["text"]), _text(table["action"]))
+
+
+def _text(pair: Mapping[str, str]) -> Text:
+    return Text(pair["en"], pair["zh"])
+
+
 def _texts(table: Mapping[str, Any]) -> dict[str, Text]:
-    return {name: Text(pair["en"], pair["zh"]) for name, pair in table.items()}
+    return {name: _text(pair) for name, pair in table.items()}
 
 
 def all_texts(texts: Operations) -> Iterator[tuple[str, Text]]:
     """Every text with the place where it stands: for tests and for the documents."""
+    for code, alert in texts.alerts.items():
+        yield f"alerts.{code}.text", alert.text
+        yield f"alerts.{code}.action", alert.action
     for group in ("refusals", "phrases"):
         for name, text in getattr(texts, group).items():
             yield f"{group}.{name}", text

@@ -28,6 +28,7 @@ from agent.config_schema import (
     Rights,
     Tls,
 )
+from agent.config_watch import Alerts, Plan, SelfTest
 from tests.unit.config_samples import load_sample_profile
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
@@ -44,6 +45,9 @@ HEADINGS: dict[str, type[Any]] = {
     "### `[lane.retry]`": Retry,
     "## `[[device]]`": DeviceConfig,
     "## `[checkout]`": Checkout,
+    "## `[alerts]`": Alerts,
+    "## `[selftest]`": SelfTest,
+    "## `[[plan]]`": Plan,
     "## `[[gateway]]`": Gateway,
     "## `[rights]`": Rights,
 }

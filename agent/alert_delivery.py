@@ -1,0 +1,193 @@
+"""Alerts on their way to people: log, command hook, webhook, slip. Never in a reversal's way.
+
+Rules not to break:
+1. Nothing here waits in the event loop's thread: the program is a child process with a time limit, the HTTP request
+   runs in a thread of its own, and both get one alert after the other.
+2. No shell: the program is started with its arguments as they are, the alert comes on standard input.
+3. A channel that fails is logged once and once more when it works; alerts beyond `WAITING_MAX` are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import queue
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Coroutine
+from http.client import HTTPException
+from typing import Any
+
+from agent.alerts import Notice
+from agent.config_watch import Alerts
+from agent.texts_operations import operations
+
+# An alert that nobody could take in so long is old news. Assumed.
+WAITING_MAX = 100
+
+log = logging.getLogger("reversald.alert")
+
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Delivery:
+    """All channels. `spawn` runs a coroutine beside the daemon's work; `slip` prints an alert."""
+
+    def __init__(self, spawn: Spawn, slip: Callable[[Notice], None], language: Callable[[], str]) -> None:
+        self._spawn = spawn
+        self._slip = slip
+        self._language = language
+        self._program = _ProgramChannel(spawn)
+        self._webhook = _WebhookChannel()
+
+    def deliver(self, notice: Notice, rules: Alerts) -> None:
+        """Tell it on every channel that is configured."""
+        self._log(notice)
+        if rules.command:
+            self._program.put(notice, rules)
+        if rules.webhook:
+            self._webhook.put(notice, rules)
+        if rules.slip == "critical" and notice.alert.severity == "critical" and notice.told == "raised":
+            self._slip(notice)
+
+    def close(self) -> None:
+        """No more; what is under way ends by its time limit."""
+        self._webhook.close()
+
+    def _log(self, notice: Notice) -> None:
+        alert, language = notice.alert, self._language()
+        told = operations().word("told", notice.told).of(language)
+        critical = alert.severity == "critical"
+        level = logging.INFO if notice.told == "cleared" else logging.ERROR if critical else logging.WARNING
+        action = "" if notice.told == "cleared" else f" | {alert.action.of(language)}"
+        log.log(level, "%s %s %s: %s%s", told, alert.code, alert.subject or "-", alert.text.of(language), action)
+
+
+class _Trouble:
+    """Says once that a channel fails, and once that it works again."""
+
+    def __init__(self, channel: str) -> None:
+        self._channel = channel
+        self._failed = False
+
+    def failed(self, why: str) -> None:
+        if not self._failed:
+            log.error("alerts do not get through to the %s: %s", self._channel, why)
+        self._failed = True
+
+    def worked(self) -> None:
+        if self._failed:
+            log.info("alerts get through to the %s again", self._channel)
+        self._failed = False
+
+
+class _ProgramChannel:
+    """A program, started once for each alert."""
+
+    def __init__(self, spawn: Spawn) -> None:
+        self._spawn = spawn
+        self._waiting: list[tuple[Notice, Alerts]] = []
+        self._busy = False
+        self._trouble = _Trouble("program")
+
+    def put(self, notice: Notice, rules: Alerts) -> None:
+        if len(self._waiting) >= WAITING_MAX:
+            self._trouble.failed(f"{WAITING_MAX} wait already")
+            return
+        self._waiting.append((notice, rules))
+        if not self._busy:
+            self._busy = True
+            self._spawn(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                await self._run(*self._waiting.pop(0))
+        finally:
+            self._busy = False
+
+    async def _run(self, notice: Notice, rules: Alerts) -> None:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *rules.command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._trouble.failed(f"{rules.command[0]}: {error.strerror}")
+            return
+        try:
+            async with asyncio.timeout(rules.command_timeout_s):
+                await process.communicate(_line(notice))
+        except TimeoutError:
+            self._trouble.failed(f"{rules.command[0]} did not end in {rules.command_timeout_s:g} s")
+        else:
+            self._ended(process.returncode, rules)
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    def _ended(self, status: int | None, rules: Alerts) -> None:
+        if status:
+            self._trouble.failed(f"{rules.command[0]} ended with {status}")
+        else:
+            self._trouble.worked()
+
+
+class _WebhookChannel:
+    """HTTP POST in a thread that lives as long as there is something to send; a daemon thread, so it ends with us."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[tuple[Notice, Alerts] | None] = queue.Queue(WAITING_MAX)
+        self._thread: threading.Thread | None = None
+        self._trouble = _Trouble("webhook")
+
+    def put(self, notice: Notice, rules: Alerts) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
+            self._thread.start()
+        try:
+            self._waiting.put_nowait((notice, rules))
+        except queue.Full:
+            self._trouble.failed(f"{WAITING_MAX} wait already")
+
+    def close(self) -> None:
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(None)
+
+    def _work(self) -> None:
+        while (given := self._waiting.get()) is not None:
+            self._post(*given)
+
+    def _post(self, notice: Notice, rules: Alerts) -> None:
+        headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "reversald"}
+        request = urllib.request.Request(rules.webhook, _line(notice), headers, method="POST")
+        try:
+            with _OPENER.open(request, timeout=rules.webhook_timeout_s):
+                self._trouble.worked()
+        except urllib.error.HTTPError as error:
+            with error:
+                self._trouble.failed(f"HTTP {error.code}")
+        except (OSError, HTTPException) as error:
+            self._trouble.failed(type(error).__name__)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """An alert goes where the configuration says, nowhere else."""
+
+    def redirect_request(self, *_args: Any, **_names: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+
+
+def _line(notice: Notice) -> bytes:
+    return (json.dumps(notice.document(), ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,65 @@
+"""What watches the agent, in the running daemon: alerts reach a program and the metrics, and never delay a reversal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hwsim.host import HostServer
+from hwsim.host.settings import HostSettings
+from tests.agent_bench import AgentBench
+
+pytestmark = pytest.mark.slow
+
+KEEP = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
+
+
+@pytest.fixture
+def host() -> Iterator[HostServer]:
+    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
+        yield server
+
+
+def with_alerts(bench: AgentBench, command: list[str], more: str = "") -> None:
+    lines = f'[alerts]\ncommand = {json.dumps(command)}\nclear_after_s = 1\nmetrics_file = "a.prom"\n{more}\n'
+    text = bench.configuration.read_text()
+    bench.configuration.write_text(text.replace("[journal]", lines + "[journal]"))
+
+
+def told(file: Path) -> list[tuple[str, str]]:
+    if not file.exists():
+        return []
+    return [(alert["told"], alert["code"]) for alert in map(json.loads, file.read_text().splitlines())]
+
+
+def test_a_parked_item_is_told_and_its_end_too(tmp_path: Path, host: HostServer) -> None:
+    with AgentBench(tmp_path, [host.address]) as bench:
+        got = tmp_path / "got.jsonl"
+        with_alerts(bench, [sys.executable, "-c", KEEP, str(got)])
+        bench.agent.start()
+        host.faults.add("0200", "drop-reply")
+        host.faults.add("reversal", "code", value="57")
+        bench.sale("R1")
+        bench.until(lambda: ("raised", "N-PARKED") in told(got), "the alert is told")
+        status = bench.agent.status()
+        assert "N-PARKED" in {alert["code"] for alert in status["watch"]["alerts"]}
+        assert 'reversal_parked{lane="main"} 1' in (tmp_path / "run/a.prom").read_text()
+        bench.agent.call("reversal.retry", {"id": "main-1"})
+        bench.until(lambda: ("cleared", "N-PARKED") in told(got), "the all-clear is told")
+
+
+def test_a_program_that_hangs_delays_no_reversal(tmp_path: Path, host: HostServer) -> None:
+    with AgentBench(tmp_path, [host.address]) as bench:
+        hang = [sys.executable, "-c", "import time; time.sleep(300)"]
+        with_alerts(bench, hang, 'command_timeout_s = 300\nwebhook = "http://127.0.0.1:1/x"')
+        bench.agent.start()
+        for number in range(3):
+            host.faults.add("0200", "drop-reply")
+            bench.sale(f"R{number}")
+            reference = f"R{number}"
+            bench.until(lambda reference=reference: bench.state_of(reference) == "reversed", "reversed", 10)  # type: ignore[misc]
+        assert bench.agent.stop() == 0
