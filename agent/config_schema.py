@@ -119,6 +119,12 @@ class Journal:
             "New sales are refused when less than this is free on the disk", 1 << 20, TEBIBYTE, "bytes"
         ),
     )
+    mirror: Path | None = field(
+        default=None,
+        metadata=key.path(
+            "A second copy of what is pending, on another medium; two files grow beside it", IN_STATE_DIR
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent import config as settings
-from agent import logs
+from agent import hardening, logs
 from agent.api import Api
 from agent.events import Alarm, Slip
 from agent.gateway import Gateway
@@ -34,6 +34,7 @@ from agent.records import OWED, State, Transaction
 from agent.rights import Pace, Rights
 from agent.room import DeviceRoom
 from agent.rpc import Limits, Peer, RpcServer
+from agent.second_copy import SecondCopy
 from agent.session_room import SessionRoom
 from agent.settling import SettlingDesk
 from agent.slip_book import SlipBook
@@ -64,7 +65,7 @@ log = logging.getLogger("reversald")
 class Daemon(Listener):
     """One running agent."""
 
-    def __init__(self, configuration: settings.Configuration) -> None:
+    def __init__(self, configuration: settings.Configuration, *, new_journal: bool = False) -> None:
         self.configuration = configuration
         self.clock = Clock()
         self._aio = asyncio.get_running_loop()
@@ -76,9 +77,19 @@ class Daemon(Listener):
         self._tasks: set[asyncio.Task[Any]] = set()
         self.links = Links()
         self.devices = DeviceRoom(_make_desk, self._device_ready, self._spawn, self._status_soon)
-        self.journal = _open_journal(configuration)
+        self.journal, vault = _open_journal(configuration, new=new_journal)
+        mirror = configuration.journal.mirror
+        self.second_copy = SecondCopy(mirror, vault, self.journal) if mirror else None
         self.loop = Loop(self.journal, [], self.links, self.clock, self)
-        self.views = Views(self.loop, self.links, self.devices, self.journal, self.clock, lambda: self.configuration)
+        self.views = Views(
+            self.loop,
+            self.links,
+            self.devices,
+            self.journal,
+            self.clock,
+            lambda: self.configuration,
+            self.second_copy.warnings if self.second_copy else tuple,
+        )
         self.settling = SettlingDesk(
             self.loop, lambda: self.clock.now().mono, self.views.why, lambda: self.configuration
         )
@@ -88,6 +99,7 @@ class Daemon(Listener):
         )
         self.rights = Rights(configuration.rights)
         self.gateway = Gateway(self.loop, self.api, self.links, self._spawn)
+        self.api.methods |= SlipDesk(self.loop, self.devices).methods
         self.sessions = SessionRoom(
             self.loop,
             self.journal,
@@ -100,7 +112,6 @@ class Daemon(Listener):
         self.api.session_ready = self.sessions.ready
         self.api.methods |= self.sessions.methods
         self.views.sessions = self.sessions.views
-        self.api.methods |= SlipDesk(self.loop, self.devices).methods
         self.monitor = Monitor(
             lambda: self.configuration, self.views.devices, self._reply_timeouts_s, self.devices, self._spawn
         )
@@ -113,6 +124,8 @@ class Daemon(Listener):
         """Until told to stop."""
         self._aio.set_exception_handler(self._fault_in_loop)
         self._take_over(self.configuration)
+        if self.second_copy is not None:
+            self.second_copy.recover()
         self.loop.start()
         self.sessions.wake()
         self.devices.ask_about(self.loop.pending())
@@ -140,6 +153,8 @@ class Daemon(Listener):
     def _report_ready(self) -> None:
         pending = self.loop.pending()
         log.info("ready: %d lanes, %d items pending", len(self.loop.lanes), len(pending))
+        for _, text in self.loop.unreadable.values():
+            log.error("%s; its lane starts no new sale: run reversalctl verify", text)
         for lane in sorted(self.loop.orphaned_lanes()):
             log.error("items are pending on lane %s, which is not configured any more: put it back", lane)
         self._write_status()
@@ -177,6 +192,8 @@ class Daemon(Listener):
         self.api.changed(txn)
         self.monitor.changed(txn, self.clock.now())
         self.sessions.item_changed(txn.lane)
+        if self.second_copy is not None:
+            self.second_copy.changed(self._spawn)
         self._status_soon()
 
     def effect(self, txn: Transaction, effect: Alarm | Slip) -> None:
@@ -386,7 +403,7 @@ class Daemon(Listener):
         if isinstance(error, AgentError):
             log.critical("%s; the daemon ends and reads the journal back at the next start", error)
         else:
-            log.critical("our own fault, the daemon ends: %s", type(error).__name__, exc_info=error)
+            log.critical("our own fault, the daemon ends: %s", hardening.places(error))
         self._writer.stopped(str(error) if isinstance(error, AgentError) else type(error).__name__)
         logging.shutdown()
         os._exit(code)
@@ -417,18 +434,23 @@ def _told(txn: Transaction) -> str:
     return f" ({txn.cause or txn.response_code})" if txn.cause or txn.response_code else ""
 
 
-def _open_journal(configuration: settings.Configuration) -> Journal:
+def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[Journal, Vault]:
+    """`new`: a person says that the old journal is gone for good; its mark is kept under another name."""
     store = configuration.journal
     for directory in (configuration.agent.state_dir, configuration.agent.run_dir):
         directory.mkdir(mode=0o755 if directory == configuration.agent.run_dir else 0o700, parents=True, exist_ok=True)
+    if new and not store.path.exists() and store.highwater.exists():
+        store.highwater.rename(store.highwater.with_name(store.highwater.name + ".lost"))
     vault = Vault.open_or_create(configuration.keys.data_key_file, (store.path, store.highwater))
-    return Journal.open(
+    journal = Journal.open(
         store.path,
         vault,
         store.highwater,
         presize_bytes=store.presize_bytes,
         reserve_bytes=store.reserve_bytes,
+        create=new,
     )
+    return journal, vault
 
 
 def _make_desk(on_change: Callable[[Any], None]) -> Any:
@@ -438,8 +460,8 @@ def _make_desk(on_change: Callable[[Any], None]) -> Any:
     return Desk(on_change, bench_backend(os.environ))
 
 
-async def _run(configuration: settings.Configuration) -> int:
-    return await Daemon(configuration).run()
+async def _run(configuration: settings.Configuration, *, new_journal: bool) -> int:
+    return await Daemon(configuration, new_journal=new_journal).run()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -451,7 +473,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIGURATION, metavar="FILE")
     parser.add_argument("--check-config", action="store_true", help="check the configuration, print every error, end")
     parser.add_argument("--print-config", action="store_true", help="print the effective configuration, end")
+    parser.add_argument(
+        "--new-journal",
+        action="store_true",
+        help="the journal is lost for good: begin a new one and take what is pending from the second copy",
+    )
     options = parser.parse_args(argv)
+    hardening.protect_memory()
+    hardening.hide_values_in_tracebacks()
     try:
         configuration = settings.load(options.config)
     except AgentError as error:
@@ -465,7 +494,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EX_CONFIG
     logs.set_up(configuration.agent.log_level)
     try:
-        return asyncio.run(_run(configuration))
+        return asyncio.run(_run(configuration, new_journal=options.new_journal))
     except (JournalError, VaultError) as error:
         log.critical("%s", error)
         return EX_CANTCREAT

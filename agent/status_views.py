@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agent import VERSION
 from agent import config as settings
 from agent.diagnosis import DeviceFacts
-from agent.journal import Journal
+from agent.journal import Journal, StoreHealth
 from agent.lanes import Links
 from agent.loop import Clock, Loop, RefusedError, is_transaction
 from agent.records import Transaction, load
@@ -38,7 +39,9 @@ class Views:
         journal: Journal,
         clock: Clock,
         configuration: Callable[[], settings.Configuration],
+        store_warnings: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
+        self._store_warnings = store_warnings
         self.sessions: Callable[[], Mapping[str, Any]] = dict  # each lane's session; the daemon gives it
         self.watch: Callable[[], dict[str, Any]] = dict  # alerts, plans, self test; the daemon gives it
         self._loop = loop
@@ -73,7 +76,7 @@ class Views:
     def ended(self) -> list[tuple[int, Transaction]]:
         """What ended last, the latest first, each with the number of its last record."""
         rows = self._journal.recent(ENDED_MAX)
-        return [(row.seq, load(row.public, b"")) for row in rows if not row.pending]
+        return [(row.seq, load(row.public, b"")) for row in rows if not row.pending and is_transaction(row.txn_id)]
 
     def listing(self, all: bool, limit: int) -> dict[str, Any]:
         """Pending items, worst first; with `all` the ended ones after them."""
@@ -136,11 +139,15 @@ class Views:
             stale_after_s=configuration.agent.status_every_s * STALE_FACTOR,
             links={name: link.link_state() for name, link in self._links.by_lane.items()},
             devices=[_device_facts(status, now.mono) for status in self._devices.statuses()],
-            store=self._journal.health(),
+            store=self._store_health(),
             mac_devices={lane.name: lane.pinpad for lane in configuration.lanes if lane.mac == "pinpad"},
             finished=self._finished(finished),
             sessions=self.sessions(),
         )
+
+    def _store_health(self) -> StoreHealth:
+        health = self._journal.health()
+        return replace(health, warnings=(*health.warnings, *self._store_warnings()))
 
     def _finished(self, limit: int) -> list[Transaction]:
         if not limit:
