@@ -48,6 +48,7 @@ class Sale:
     asked: bool = False
     delivered: bool = False
     confirmed: bool = False
+    called_off: bool = False
     over: bool = False
     handled: bool = False
 
@@ -195,7 +196,7 @@ class Till:
             self._world.after(sale.plan.hand_over_s, lambda: self._say(sale, Reverse("till", "other")))
 
     def _hand_over(self, sale: Sale) -> None:
-        if self._world.time < self._deaf_until or sale.told != "approved":
+        if self._world.time < self._deaf_until or sale.told != "approved" or sale.called_off:
             return
         sale.delivered = True
         self._world.tell(f"{sale.plan.reference}: the goods are handed over")
@@ -213,6 +214,7 @@ class Till:
         """Tell the agent; where it is away, `ask_unconfirmed` says it later."""
         if not self._agent.up or self._world.time < self._deaf_until or not sale.txn_id:
             return
+        sale.called_off = sale.called_off or isinstance(event, Reverse)  # said is said, whether it was heard or not
         try:
             after = self._agent.loop.handle(sale.txn_id, event)
             self._watch.heard(sale.txn_id, event)
@@ -223,6 +225,10 @@ class Till:
             return
         sale.confirmed = sale.confirmed or after.state is State.COMPLETED
         self._world.tell(f"{sale.plan.reference}: the agent grants {type(event).__name__}")
+
+    def comes_back(self) -> None:
+        """Somebody starts the application again."""
+        self._deaf_until = min(self._deaf_until, self._world.time)
 
     def ask_unconfirmed(self) -> None:
         """Answer for everything that the agent waits for, from the own book."""

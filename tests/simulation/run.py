@@ -104,16 +104,18 @@ class Run:
         disk.full = disk.read_only = False
         if disk.flipped and self.agent.up:
             disk.restore()
-        for delay_s in (60.0, 150.0):
-            world.after(delay_s, self._last_words)
+        world.after(60.0, lambda: self._last_words(last=False))
+        world.after(150.0, lambda: self._last_words(last=True))
 
-    def _last_words(self) -> None:
+    def _last_words(self, *, last: bool) -> None:
         if not self.agent.up:
-            self.world.after(10.0, self._last_words)
+            self.world.after(10.0, lambda: self._last_words(last=last))
             return
         self.watch.nobody_waits_for_ever()
         self.office.release_all()
         for till in self.tills:
+            if last:
+                till.comes_back()
             till.ask_unconfirmed()
             till.decide_parked()
 

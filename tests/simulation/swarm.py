@@ -21,6 +21,7 @@ KINDS: Mapping[str, float] = {
     "half-open": 0.1,
     "request-lost": 0.12,
     "request-delayed": 0.15,
+    "original-delayed": 0.15,
     "request-doubled": 0.1,
     "request-corrupted": 0.12,
     "reply-lost": 0.2,
@@ -77,7 +78,8 @@ KINDS: Mapping[str, float] = {
 
 THEMES: Mapping[str, tuple[str, ...]] = {
     "": (),
-    "overtaking": ("request-delayed", "reset-after-all-bytes", "reply-delayed", "reply-lost", "connect-timeout"),
+    "overtaking": ("original-delayed", "reset-after-all-bytes"),
+    "overtaking and late answers": ("original-delayed", "reset-after-all-bytes", "reply-delayed", "connect-timeout"),
     "queue at the till": ("reply-lost", "request-lost"),
     "dying": ("process-killed", "power-cut", "sync-fails", "reply-lost"),
     "refusals": ("host-refuses-reversal", "host-refuses-for-good", "reply-lost"),

@@ -274,7 +274,8 @@ class SimLink:
             data = damaged(data, swarm.source("request-damage").random())
             self._world.tell(f"{self.plan.name}: the message is damaged on its way")
         delay_s = ONE_WAY_S
-        if swarm.strikes("request-delayed"):
+        original = waiting.exchange.prefer_host is None and not waiting.exchange.only_host
+        if swarm.strikes("request-delayed") or (original and swarm.strikes("original-delayed")):
             delay_s = swarm.source("request-delay").uniform(1.0, self.longest_delay_s)
             self._world.tell(f"{self.plan.name}: the message is {delay_s:.0f} s on its way")
         self._world.after(delay_s, lambda: self._to_host(connection, data))
