@@ -300,7 +300,9 @@ class Lane:
     )
     terminal_id: str = field(metadata=key.text("Terminal id, DE 41", r"[0-9A-Za-z.-]{8}", "8 letters or digits"))
     merchant_id: str = field(metadata=key.text("Merchant id, DE 42", r"[0-9A-Za-z.-]{15}", "15 letters or digits"))
-    batch: str = field(default="000001", metadata=key.text("Batch number", r"[0-9]{6}", "6 digits"))
+    batch: str = field(
+        default="000001", metadata=key.text("Batch number of the first start; then the host's", r"[0-9]{6}", "6 digits")
+    )
     currency: str = field(
         default="156", metadata=key.text("Currency, DE 49: ISO 4217 numeric code", r"[0-9]{3}", "3 digits")
     )

@@ -65,6 +65,7 @@ def test_the_pad_proves_the_keys_and_a_sale_with_chip_and_pin_uses_them(
     devices.reader.insert_card("unionpay-credit")
     result = bench.agent.call("transaction.run", {"reference": "R1", "amount_minor": 1250, "checkout": True})
     assert result["outcome"] == "completed", bench.log()[-2000:]
+    assert devices.pinpad.state()["planned_acts"] == 0  # the PIN was asked for: only the sign-on brought a PIN key
     assert host.machine.stats["mac-wrong"] == 0
     agree(host, bench)
 
