@@ -119,7 +119,7 @@ def _incidents(report: Mapping[str, Any]) -> Html:
     heads = [
         (_say(name), look)
         for name, look in (
-            ("number", "key"), ("kind", ""), ("began", ""), ("duration", ""), ("money", "number"), ("items", ""),
+            ("number", "key"), ("kind", "name"), ("began", ""), ("duration", ""), ("money", "number"), ("items", ""),
             ("tries", ""), ("cause", ""),
         )
     ]  # fmt: skip
@@ -148,7 +148,9 @@ def _incident(one: Mapping[str, Any]) -> list[Html]:
         join([tag("strong", told(one, "kind")), tag("br"), _say("lane"), " ", lane]),
         tag("time", short_time(one["began_utc"]), datetime=one["began_utc"]),
         join([lasted, quiet]),
-        join([tag("strong", amount["text"]) for amount in one["amounts"]], " ") if one["amounts"] else escape("-"),
+        join([tag("strong", amount["text"]) for amount in one["amounts"]], tag("br"))
+        if one["amounts"]
+        else escape("-"),
         join([str(one["items_count"]), tag("br"), tag("span", _few(one["items"]), class_="code soft")]),
         of(tries(one)) if one["attempts"] else escape("-"),
         join([join(causes, "; "), codes]),
@@ -264,8 +266,8 @@ def _cases(report: Mapping[str, Any]) -> Html:
     if not found:
         return section("cases", _say("cases"), tag("p", _say("cases-none"), class_="soft"))
     names = (
-        ("item", "key"), ("amount", "number"), ("card", "keep"), ("stan-batch", "keep"), ("state", ""), ("tries", "number"),
-        ("codes", ""), ("took", ""), ("why", ""),
+        ("item", "key"), ("amount", "number"), ("card", "keep"), ("stan-batch", "keep"), ("state", ""),
+        ("tries", "number"), ("codes", ""), ("took", ""), ("why", ""),
     )  # fmt: skip
     heads = [(_say(name), look) for name, look in names]
     rows = [row(heads, _case(one)) for one in found[:CASES_MAX]]

@@ -8,7 +8,7 @@ from typing import Any
 from agent.currency import letters
 from agent.report_texts import texts, word
 from agent.status_text import columns, local_time, pad, short_span, wrap
-from agent.texts import Text, duration
+from agent.texts import Text, catalogue, duration
 from agent.visible import visible
 
 WIDTH = 79
@@ -229,7 +229,11 @@ def share(report: Mapping[str, Any]) -> str:
 def whole(report: Mapping[str, Any]) -> Text:
     """The balance of the whole journal in one line, as `reversalctl verify` gives it."""
     told = report["whole"]
-    states = " + ".join(f"{count} {state}" for state, count in told["states"].items()) or "0"
+    named = [(count, catalogue().word("state", state)) for state, count in told["states"].items()]
+    states = Text(
+        " + ".join(f"{count} {name.en}" for count, name in named) or "0",
+        " + ".join(f"{count} {name.zh}" for count, name in named) or "0",
+    )
     return word("whole", begun=str(told["begun"]), states=states, pending=str(told["pending"]))
 
 

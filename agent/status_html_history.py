@@ -52,6 +52,8 @@ class History:
     def spans(self, name: str) -> list[tuple[float, float, str]]:
         """The same as (from, to, value), inside the window."""
         points = self.points(name)
+        if not points:
+            return []
         ends = [moment for moment, _ in points[1:]] + [self.until_s]
         start = self.start_s
         return [(max(began, start), end, value) for (began, value), end in zip(points, ends, strict=True)]
