@@ -18,6 +18,7 @@ from agent.outcome_texts import describe
 from agent.records import OWED, State, Transaction
 from agent.rpc import Peer, take
 from protocol.errors import AgentError
+from protocol.masking import scrub
 from protocol.matching import Match, match_reply
 from protocol.reversal import Learnt
 
@@ -499,7 +500,7 @@ def _said(text: str, name: str) -> str:
     """A person's words: not empty, one line, not endless."""
     if not text.strip() or len(text) > 500 or not text.isprintable():
         raise RefusedError("A-PARAMETER", f"{name} must be 1 to 500 printable characters", "say it in one line")
-    return text.strip()
+    return text.strip() if name == "bank_reference" else scrub(text.strip())  # somebody may type a card number
 
 
 WHICH_SCHEMA: dict[str, tuple[Any, ...]] = {"reference": (str,), "lane": (str, "")}

@@ -43,6 +43,8 @@ class Command:
 
     def run(self) -> int:
         """Do it; the exit status. Raises AgentError, OSError."""
+        if hasattr(self.options, "run"):  # commands that need neither agent nor configuration (agent/cli_protocol.py)
+            return int(self.options.run(self.options))
         action: Callable[[Command], int] = self.options.action
         try:
             return action(self)
@@ -84,7 +86,7 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None, err: Text
     except CommandError as error:
         return _say(error, command, err)
     except AgentError as error:
-        print(f"{error.code}: {error.text}" + (f"\n  {error.hint}" if error.hint else ""), file=err)
+        _print(f"{error.code}: {error.text}" + (f"\n  {error.hint}" if error.hint else ""), err)
         return _status_of(error)
     except BrokenPipeError:
         # Somebody closed the pager: not an error. Python must not complain again at its end.
@@ -104,10 +106,17 @@ def _say(error: CommandError, command: Command, err: TextIO) -> int:
         told = {"code": error.code, "exit": error.exit_status}
         for each in ("en", "zh"):
             told |= {f"text_{each}": error.sentence(each), f"action_{each}": error.step(each)}
-        print(json.dumps({"error": told}, ensure_ascii=False), file=err)
+        _print(json.dumps({"error": told}, ensure_ascii=False), err)
     else:
-        print(f"{error.code}: {error.sentence(language)}\n  {error.step(language)}", file=err)
+        _print(f"{error.code}: {error.sentence(language)}\n  {error.step(language)}", err)
     return error.exit_status
+
+
+def _print(text: str, err: TextIO) -> None:
+    """To standard error. What somebody typed is repeated there, and it may have been a card number."""
+    from protocol.masking import scrub  # only when something went wrong
+
+    print(scrub(text), file=err)
 
 
 def _status_of(error: AgentError) -> int:

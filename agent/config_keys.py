@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from agent import toml_lines
 from protocol.errors import AgentError
 from protocol.frozen import dataclass
+from protocol.masking import scrub
 
 # Longest piece of a wrong value that an error repeats: enough to recognise it.
 SHOWN_CHARACTERS_MAX = 48
@@ -44,7 +45,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.where or 'file'} (line {self.line})" if self.line else self.where or "file"
-        return f"{place}: {self.wrong}; {self.right}" if self.right else f"{place}: {self.wrong}"
+        return scrub(f"{place}: {self.wrong}; {self.right}" if self.right else f"{place}: {self.wrong}")
 
 
 class ConfigError(AgentError):

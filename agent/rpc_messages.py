@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from protocol.errors import AgentError
 from protocol.frozen import dataclass
+from protocol.masking import scrub
 
 # Codes of the specification, and two from the range that it leaves to servers.
 PARSE_ERROR, INVALID_REQUEST, NO_METHOD, INVALID_PARAMETERS, INTERNAL = -32700, -32600, -32601, -32602, -32603
@@ -251,7 +252,7 @@ def error_line(request_id: RequestId | None, error: AgentError) -> bytes:
         number = error.number
     elif isinstance(error, ParameterError) or error.code == ParameterError.code:
         number = INVALID_PARAMETERS
-    shown = {"code": number, "message": error.text, "data": {"code": error.code, "hint": error.hint}}
+    shown = {"code": number, "message": scrub(error.text), "data": {"code": error.code, "hint": scrub(error.hint)}}
     return _line({"jsonrpc": "2.0", "id": request_id, "error": shown})
 
 
