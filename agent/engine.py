@@ -47,8 +47,7 @@ from agent.events import (
 )
 from agent.policy import Policy
 from agent.records import Closing, State, Transaction
-from protocol.learning import learn
-from protocol.reversal import reason_code, render
+from protocol.reversal import learn, reason_code, render
 
 Decision = tuple[Transaction, tuple[Effect, ...]]
 
@@ -77,8 +76,8 @@ def begin(record: Transaction, event: Begin, now: Now, policy: Policy) -> Decisi
 
 
 def host_chosen(record: Transaction, event: HostChosen, now: Now, policy: Policy) -> Decision:
-    """Which host sees the original: its reversal belongs there."""
-    return replace(record, host=event.host), ()
+    """Which host sees the original: its reversal belongs there, also when the sale was called off meanwhile."""
+    return replace(record, host=event.host, request_left_at=now.mono), ()
 
 
 def request_unsent(record: Transaction, event: Unsent, now: Now, policy: Policy) -> Decision:
@@ -89,7 +88,7 @@ def request_unsent(record: Transaction, event: Unsent, now: Now, policy: Policy)
 
 def request_lost(record: Transaction, event: Lost, now: Now, policy: Policy) -> Decision:
     """The request may have arrived and nobody knows its outcome."""
-    record = replace(record, host=event.host or record.host, last_error=event.text)
+    record = replace(record, host=event.host or record.host, last_error=event.text, request_left_at=now.mono)
     return _outcome_unknown(record, "timeout", event.cause, now, policy)
 
 
@@ -182,7 +181,7 @@ def attempt(record: Transaction, event: Wake, now: Now, policy: Policy) -> Decis
         stan=event.stan,
     )
     tried = replace(record, attempts=record.attempts + 1, sending=True, wake_at=None, last_try_utc=now.at_utc)
-    tried = replace(tried, try_stan=event.stan or record.try_stan)
+    tried = replace(tried, try_stan=event.stan or record.try_stan, tried_at=now.mono)
     return tried, (SendReversal(body, record.left, record.host),)
 
 
@@ -197,14 +196,17 @@ def attempt_unsent(record: Transaction, event: Unsent, now: Now, policy: Policy)
 def attempt_lost(record: Transaction, event: Lost, now: Now, policy: Policy) -> Decision:
     """A byte left and no acknowledgement came. While the request's exchange is open, it ends that."""
     if not record.sending:
-        return replace(record, wake_at=None if record.held else now.mono), ()
+        idle = record.held or record.undecided or record.frozen is None
+        ended = replace(record, host=event.host or record.host, request_left_at=now.mono)
+        return replace(ended, wake_at=None if idle else now.mono), ()
     failed = replace(record, left=True, last_error=event.text, last_code="")
     return _limit(_try_later(failed, now, policy), now, policy)
 
 
 def attempt_answered(record: Transaction, event: Answered, now: Now, policy: Policy) -> Decision:
     """Only a matching, authentic acknowledgement of the reversal clears it."""
-    if event.to == "request" or not event.match.accepted:
+    never_sent = not (record.left or record.sending)  # what answers it cannot be its acknowledgement
+    if event.to == "request" or not event.match.accepted or never_sent:
         return _late_answer(record, event, now)
     if not _authentic(event, policy, must=True):
         text = f"acknowledgement with MAC {event.mac}"
@@ -412,7 +414,7 @@ def _late_answer(record: Transaction, event: Answered, now: Now) -> Decision:
     detail = "; ".join((event.what, *event.match.differences))
     noted = record.with_evidence(now.at_utc, f"late answer to the {event.to}", detail)
     if event.awaited and not record.sending:
-        noted = replace(noted, wake_at=None if record.held else now.mono)
+        noted = replace(noted, wake_at=None if record.held or record.undecided or not record.frozen else now.mono)
     return noted, ()
 
 
@@ -420,7 +422,7 @@ def _verdict(record: Transaction, event: Answered, now: Now, policy: Policy) -> 
     """What the host's code means, by the profile's table."""
     verdict = policy.profile.responses.reversal(event.code)
     if verdict == "overtaken":
-        verdict = "retry" if _may_have_overtaken(record, now, policy) else "done"
+        verdict = "done" if event.awaited and not _may_have_overtaken(record, policy) else "retry"
     if verdict == "done":
         done = replace(record, acknowledged_with=event.code, match_grade=event.match.grade)
         return _end(done, State.REVERSED, now), (Slip("confirmed"),)
@@ -436,9 +438,11 @@ def _verdict(record: Transaction, event: Answered, now: Now, policy: Policy) -> 
     return _limit(_try_later(record, now, policy), now, policy)
 
 
-def _may_have_overtaken(record: Transaction, now: Now, policy: Policy) -> bool:
-    """Whether the original is so young that it may still arrive after its reversal."""
-    return record.request_left_at is not None and now.mono - record.request_left_at < policy.retry.overtake_window_s
+def _may_have_overtaken(record: Transaction, policy: Policy) -> bool:
+    """Whether, when this try left, the original was so young that it could still arrive after it."""
+    if record.request_left_at is None or record.tried_at is None:
+        return True
+    return record.tried_at - record.request_left_at < policy.retry.overtake_window_s
 
 
 Handler = Callable[..., Decision]
@@ -465,7 +469,7 @@ def _impossible(record: Transaction, event: Event, now: Now, policy: Policy) -> 
 _ROWS: dict[type[Event], tuple[Handler, ...]] = {
     #             new,          begun,            approved,           completed,       declined,          reversing,        reversed,          parked,           settled
     Begin:       (begin,        _impossible,      _impossible,        _impossible,     _impossible,       _impossible,      _impossible,       _impossible,      _impossible),
-    HostChosen:  (_impossible,  host_chosen,      ignore,             ignore,          ignore,            ignore,           ignore,            ignore,           ignore),
+    HostChosen:  (_impossible,  host_chosen,      ignore,             ignore,          ignore,            host_chosen,      ignore,            host_chosen,      ignore),
     Unsent:      (_impossible,  request_unsent,   ignore,             ignore,          ignore,            attempt_unsent,   ignore,            attempt_unsent,   ignore),
     Lost:        (_impossible,  request_lost,     ignore,             ignore,          ignore,            attempt_lost,     ignore,            attempt_lost,     ignore),
     Answered:    (_impossible,  request_answered, note,               note,            declined_answered, attempt_answered, reversed_answered, attempt_answered, note),

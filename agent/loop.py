@@ -600,7 +600,7 @@ class Loop:
             self._unmatched(lane_name, f"{message.mti} of no known item", f"STAN {message.get(11)}")
             return
         self.strays[message.mti] += 1
-        for to in ("reversal", "request"):
+        for to in ("reversal", "request") if txn.frozen else ("request",):
             event = self._answered(lane, txn.id, to, stray, awaited=False)
             if event.match.accepted:
                 self.handle(txn.id, event)

@@ -4,7 +4,7 @@ Rules not to break:
 1. A `Transaction` never changes; `decide` makes the next one.
 2. `public()` holds no card number, track, PIN block, CVV or key: it is written in clear and shown
    to anyone. What must stay secret is the exact reversal (`secret()`), and the journal seals it.
-3. `wake_at` and `request_left_at` are monotonic seconds of this process; they are never stored.
+3. `wake_at`, `request_left_at` and `tried_at` are monotonic seconds of this process; they are never stored.
 """
 
 from __future__ import annotations
@@ -121,6 +121,7 @@ class Transaction:
     # Of this process only (rule 3).
     wake_at: float | None = field(default=None, compare=False)
     request_left_at: float | None = field(default=None, compare=False)
+    tried_at: float | None = field(default=None, compare=False)
 
     @property
     def pending(self) -> bool:
@@ -170,7 +171,7 @@ class Transaction:
         return self.frozen.body if self.frozen else b""
 
 
-_VOLATILE = frozenset({"wake_at", "request_left_at"})
+_VOLATILE = frozenset({"wake_at", "request_left_at", "tried_at"})
 _SPECIAL = frozenset({"request_identity", "frozen", "evidence", "closing"})
 
 

@@ -146,7 +146,40 @@ def freeze(
     if stands_minor is not None:
         values[profile.reversal.partial_field] = _replacement(profile, request, stands_minor)
     _refuse_tracks(request, values)
-    message = reserve(profile, Message(mti, values))
+    return _frozen(profile, reserve(profile, Message(mti, values)))
+
+
+def learn(frozen: FrozenReversal, profile: Profile, kind: str, learnt: Learnt) -> FrozenReversal:
+    """Gives the reversal with what the answer to the original adds: approval code, date, chip data.
+
+    Only before a byte of the reversal left: afterwards it never changes. `kind` is the transaction's kind by name.
+    Raises MessageError when the result cannot be packed.
+    """
+    rules = profile.reversal
+    message = profile.codec.unpack(frozen.body)
+    facts = {f"f{number}": value for number, value in message.fields.items()}
+    facts |= {"transaction_type": profile.kinds[kind].transaction_type} | _learnt_facts(learnt)
+    changes: dict[int, str | None] = {}
+    for number, template in {**rules.templates, **profile.kinds[kind].reversal_templates}.items():
+        if any(name.startswith("learnt_") for name in template.names):
+            changes[number] = template.fill(facts)
+    if chip := pick_tags(learnt.chip_data, rules.chip_tags):
+        changes[rules.chip_field] = chip
+    return _frozen(profile, reserve(profile, message.with_fields(changes)))
+
+
+def _learnt_facts(learnt: Learnt) -> dict[str, str]:
+    """Gives what was learnt under the names that templates use."""
+    return {
+        "learnt_approval_code": learnt.approval_code,
+        "learnt_rrn": learnt.rrn,
+        "learnt_date": learnt.date,
+        "learnt_time": learnt.time,
+    }
+
+
+def _frozen(profile: Profile, message: Message) -> FrozenReversal:
+    """Gives the message as exact bytes with its slots; what a try may change is no part of its identity."""
     body = profile.codec.pack(message)
     if profile.codec.unpack(body) != message:
         raise MessageError("the reversal does not unpack to itself")
@@ -155,8 +188,8 @@ def freeze(
     return FrozenReversal(
         body=body,
         slots=slots,
-        mti=mti,
-        repeat_mti=repeat_of(mti) if profile.reversal.repeats else mti,
+        mti=message.mti,
+        repeat_mti=repeat_of(message.mti) if profile.reversal.repeats else message.mti,
         identity={key: value for key, value in identity_of(message).items() if key in _ALWAYS or key not in changing},
     )
 
@@ -181,10 +214,7 @@ def _values(
         "reason": reason,
         "own_stan": own_stan,
         "transaction_type": kind.transaction_type,
-        "learnt_approval_code": learnt.approval_code,
-        "learnt_rrn": learnt.rrn,
-        "learnt_date": learnt.date,
-        "learnt_time": learnt.time,
+        **_learnt_facts(learnt),
     }
     for number, template in {**rules.templates, **kind.reversal_templates}.items():
         if value := template.fill(facts):

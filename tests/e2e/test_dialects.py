@@ -92,3 +92,13 @@ def test_a_reversal_killed_in_its_first_try_goes_on_after_the_restart(
     bench.until(lambda: bench.state_of("LOST") == "reversed", "the lost sale is reversed")
     agree(host, bench)
     assert host.machine.stats[dialect.repeat] >= 1
+
+
+def test_an_approved_sale_that_did_not_happen_is_reversed_with_what_the_answer_told(
+    world: tuple[Dialect, HostServer, AgentBench],
+) -> None:
+    dialect, host, bench = world
+    assert bench.sale("BACK", 2000, pos_entry_mode=dialect.pos_entry_mode)["outcome"] == "approved"
+    bench.agent.call("transaction.reverse", {"reference": "BACK"})
+    bench.until(lambda: bench.state_of("BACK") == "reversed", "the sale is reversed")
+    agree(host, bench)

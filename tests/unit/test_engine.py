@@ -332,8 +332,42 @@ def test_original_not_found_means_try_again_while_the_original_may_still_arrive(
     assert dialogue.feed(Wake(), after_s=window_s + 1).feed(answered("25", "reversal")).state is State.REVERSED
 
 
+def test_not_found_is_judged_by_when_the_try_left_not_by_when_its_answer_came() -> None:
+    dialogue = tried()
+    window_s = dialogue.policy.retry.overtake_window_s
+    assert dialogue.feed(answered("25", "reversal"), after_s=window_s + 1).state is State.REVERSING
+
+
+def test_a_doubled_not_found_of_an_earlier_try_decides_nothing() -> None:
+    dialogue = tried().feed(answered("25", "reversal"))
+    window_s = dialogue.policy.retry.overtake_window_s
+    dialogue.feed(Wake(), after_s=window_s + 1).feed(answered("25", "reversal", awaited=False))
+    assert dialogue.state is State.REVERSING
+    assert dialogue.feed(answered("25", "reversal")).state is State.REVERSED
+
+
+def test_an_acknowledgement_before_anything_left_is_evidence() -> None:
+    dialogue = reversing().feed(answered("00", "reversal", awaited=False))
+    assert dialogue.state is State.REVERSING
+    assert dialogue.record.evidence
+
+
+def test_the_host_of_an_original_that_was_called_off_while_connecting_is_kept() -> None:
+    dialogue = Dialogue().begun().feed(Reverse("till")).feed(HostChosen("beta")).feed(TIMEOUT)
+    assert dialogue.record.host == "h1"  # the last word on where its bytes went
+    called_off = Dialogue().begun().feed(Reverse("till")).feed(HostChosen("beta"))
+    assert called_off.feed(Wake()).sent().host == "beta"
+
+
+def test_an_approved_advice_is_recognised_by_the_stamp_of_its_try() -> None:
+    """What the approval adds to a reversal does not bring the changing elements into its identity."""
+    dialogue = Dialogue(transaction("iso87-ascii"), policy("iso87-ascii")).begun().feed(answered("00"))
+    assert dialogue.record.frozen
+    assert "7" not in dialogue.record.frozen.identity
+
+
 def test_an_original_that_is_approved_after_the_host_said_not_found_is_reversed_again() -> None:
-    dialogue = tried().feed(Wake(), after_s=9999).feed(answered("25", "reversal"))
+    dialogue = tried().feed(TIMEOUT).feed(Wake(), after_s=9999).feed(answered("25", "reversal"))
     assert dialogue.state is State.REVERSED
     dialogue.feed(answered("00", "request", awaited=False))
     assert dialogue.state is State.REVERSING
