@@ -13,9 +13,9 @@ from agent.plots import Band, bands, steps
 from agent.status_html_history import History
 from agent.status_html_item import finished_table, heads, item_body
 from agent.status_html_markup import Html, escape, join, of, tag, told
-from agent.status_html_page import facts, figure, page, section, table, words
+from agent.status_html_page import facts, figure, page, say, section, table, words
 from agent.status_text import local_time
-from agent.texts import Text, catalogue, duration
+from agent.texts import catalogue, duration
 
 # Items shown whole: more would make the page slow on a phone, and nobody reads them there.
 ITEMS_MAX = 60
@@ -54,10 +54,6 @@ def render(document: Mapping[str, Any], history: History, page_every_s: float) -
     return page(words()["terminal-title"], body, document["language"], data=data, reloads=True)
 
 
-def _say(name: str, /, **values: str | Text) -> Html:
-    return of(words()[name].fill(values))
-
-
 def _time(at_utc: str) -> Html:
     return tag("time", local_time(at_utc), datetime=at_utc) if at_utc else escape("")
 
@@ -68,14 +64,14 @@ def _time(at_utc: str) -> Html:
 def _banners(document: Mapping[str, Any]) -> Html:
     stamp = local_time(document["updated_utc"])
     parts = [
-        tag("div", tag("strong", _say("stale")), _say("stale-do"), id="stale", class_="banner bad", hidden=True),
-        tag("div", tag("strong", _say("clock")), id="clock", class_="banner warn", hidden=True),
-        tag("noscript", tag("div", _say("no-script", stamp=stamp), class_="banner warn")),
+        tag("div", tag("strong", say("stale")), say("stale-do"), id="stale", class_="banner bad", hidden=True),
+        tag("div", tag("strong", say("clock")), id="clock", class_="banner warn", hidden=True),
+        tag("noscript", tag("div", say("no-script", stamp=stamp), class_="banner warn")),
     ]
     if document["stopped"] is not None:
         reason = document["stopped"]["reason"]
-        why = _say("stopped-why", reason=reason) if reason else ""
-        parts.append(tag("div", tag("strong", _say("stopped")), why, class_="banner bad"))
+        why = say("stopped-why", reason=reason) if reason else ""
+        parts.append(tag("div", tag("strong", say("stopped")), why, class_="banner bad"))
     return tag("div", *parts, role="alert")
 
 
@@ -84,7 +80,7 @@ def _verdict(document: Mapping[str, Any]) -> Html:
     word = of(catalogue().word("severity", overall["severity"]))
     since = join(
         [
-            _say("written"),
+            say("written"),
             " ",
             _time(document["updated_utc"]),
             " ",
@@ -104,14 +100,14 @@ def _verdict(document: Mapping[str, Any]) -> Html:
 def _money(document: Mapping[str, Any]) -> Html:
     impact = document["impact"]
     if not impact["owed"]:
-        sums = tag("p", _say("money-none"), class_="sums good", id="sums")
-        explained = _say("money-zero")
+        sums = tag("p", say("money-none"), class_="sums good", id="sums")
+        explained = say("money-zero")
     else:
         each = [tag("span", amount["text"], class_="sum") for amount in impact["amounts"]]
-        sums, explained = tag("p", *each, class_="sums", id="sums"), _say("money-some")
+        sums, explained = tag("p", *each, class_="sums", id="sums"), say("money-some")
     return section(
         "money",
-        _say("money"),
+        say("money"),
         tag("div", sums, tag("p", explained, class_="soft"), _figures(impact), _batches(impact), class_="card"),
     )
 
@@ -129,7 +125,7 @@ def _figures(impact: Mapping[str, Any]) -> Html:
     zero_too = {"open", "parked"}
     needless = {"oldest": not impact["owed"]}
     items = [
-        tag("li", tag("b", value, id=f"figure-{name}"), _say(name), class_=look or None)
+        tag("li", tag("b", value, id=f"figure-{name}"), say(name), class_=look or None)
         for name, value, look in shown
         if name in zero_too or (value != "0" and not needless.get(name))
     ]
@@ -139,13 +135,13 @@ def _figures(impact: Mapping[str, Any]) -> Html:
 def _batches(impact: Mapping[str, Any]) -> Html:
     lines = []
     if impact["blocked_lanes"]:
-        lines.append(tag("p", tag("strong", _say("blocked", lanes=", ".join(impact["blocked_lanes"])), class_="bad")))
+        lines.append(tag("p", tag("strong", say("blocked", lanes=", ".join(impact["blocked_lanes"])), class_="bad")))
     if impact["batches"]:
         each = [
-            _say("batch-count", terminal=one["terminal_id"], batch=one["batch"], count=str(one["count"]))
+            say("batch-count", terminal=one["terminal_id"], batch=one["batch"], count=str(one["count"]))
             for one in impact["batches"]
         ]
-        lines.append(tag("p", _say("batches"), ": ", join(each, ", "), class_="small soft"))
+        lines.append(tag("p", say("batches"), ": ", join(each, ", "), class_="small soft"))
     return join(lines)
 
 
@@ -164,7 +160,7 @@ def _conditions(document: Mapping[str, Any]) -> Html:
                 class_=_LOOK[one["severity"]],
             )
         )
-    return section("conditions", _say("conditions"), tag("ul", *entries, class_="steps-to-take"))
+    return section("conditions", say("conditions"), tag("ul", *entries, class_="steps-to-take"))
 
 
 # --- the queue ---------------------------------------------------------------------------------
@@ -173,16 +169,18 @@ def _conditions(document: Mapping[str, Any]) -> Html:
 def _queue(document: Mapping[str, Any]) -> Html:
     shown = document["items"][:ITEMS_MAX]
     if not shown:
-        return section("queue", _say("queue"), tag("p", _say("queue-none"), class_="soft"))
+        return section("queue", say("queue"), tag("p", say("queue-none"), class_="soft"))
     left = document["pending_count"] - len(shown)
-    more = tag("p", _say("more", count=str(left))) if left > 0 else ""
-    return section("queue", _say("queue"), table(heads(), [item_body(one) for one in shown], escape("queue")), more)
+    more = tag("p", say("more", count=str(left))) if left > 0 else ""
+    columns = heads()
+    rows = [item_body(one, columns) for one in shown]
+    return section("queue", say("queue"), table(columns, rows, escape("queue")), more)
 
 
 def _finished(document: Mapping[str, Any]) -> Html:
     if not document["finished"]:
         return escape("")
-    return section("finished", _say("finished"), finished_table(document["finished"]))
+    return section("finished", say("finished"), finished_table(document["finished"]))
 
 
 def _unmatched(document: Mapping[str, Any]) -> Html:
@@ -192,7 +190,7 @@ def _unmatched(document: Mapping[str, Any]) -> Html:
         tag("li", f"{one['lane']}: {one['what']} ", tag("span", one["detail"], class_="code"))
         for one in document["unmatched"]
     ]
-    return section("unmatched", _say("unmatched"), tag("ul", *lines, class_="small"))
+    return section("unmatched", say("unmatched"), tag("ul", *lines, class_="small"))
 
 
 # --- history -----------------------------------------------------------------------------------
@@ -201,16 +199,16 @@ def _unmatched(document: Mapping[str, Any]) -> Html:
 def _history(document: Mapping[str, Any], history: History) -> Html:
     points = [(moment, float(value)) for moment, value in history.points("queue")]
     most = max((int(value) for _, value in points), default=0)
-    caption = _say("queue-history", now=str(document["impact"]["owed"]), most=str(most))
+    caption = say("queue-history", now=str(document["impact"]["owed"]), most=str(most))
     plot = steps(points, history.start_s, history.until_s, "plot-queue")
     return section(
-        "history", _say("history"), tag("div", figure("plot-queue", caption, plot, *_axis(history)), class_="card")
+        "history", say("history"), tag("div", figure("plot-queue", caption, plot, *_axis(history)), class_="card")
     )
 
 
 def _axis(history: History) -> tuple[Html, Html]:
     span = max(0.0, history.until_s - history.start_s)
-    return _say("ago", age=duration(span)), _say("now")
+    return say("ago", age=duration(span)), say("now")
 
 
 def _band_figure(history: History, series: str, name: str, looks: Mapping[str, str], word: str) -> Html:
@@ -218,7 +216,7 @@ def _band_figure(history: History, series: str, name: str, looks: Mapping[str, s
     row = [Band(began, end, looks.get(value, "bad")) for began, end, value in spans]
     bad = [band for band in row if band.look == "bad"]
     span = duration(sum(band.end - band.start for band in bad))
-    caption = _say(f"{word}-history", count=str(len(bad)), span=span) if bad else _say(f"{word}-steady")
+    caption = say(f"{word}-history", count=str(len(bad)), span=span) if bad else say(f"{word}-steady")
     return figure(name, caption, bands(row, history.start_s, history.until_s, name), *_axis(history))
 
 
@@ -227,13 +225,13 @@ def _band_figure(history: History, series: str, name: str, looks: Mapping[str, s
 
 def _lanes(document: Mapping[str, Any], history: History) -> Html:
     cards = [_lane(one, history, f"plot-lane-{place}") for place, one in enumerate(document["lanes"])]
-    return section("lanes", _say("lanes"), tag("div", *cards, class_="grid"))
+    return section("lanes", say("lanes"), tag("div", *cards, class_="grid"))
 
 
 def _lane(lane: Mapping[str, Any], history: History, plot: str) -> Html:
-    heading = tag("div", tag("h3", _say("lane", name=lane["name"])), _sells(lane))
+    heading = tag("div", tag("h3", say("lane", name=lane["name"])), _sells(lane))
     pairs = [
-        (_say(name), escape(lane[key]))
+        (say(name), escape(lane[key]))
         for name, key in (
             ("terminal", "terminal_id"),
             ("merchant", "merchant_id"),
@@ -246,9 +244,9 @@ def _lane(lane: Mapping[str, Any], history: History, plot: str) -> Html:
         return tag("article", heading, facts(pairs), class_="card")
     state = join(
         [
-            tag("strong", _say(link["state"]), class_=_LINK_LOOK[link["state"]]),
+            tag("strong", say(link["state"]), class_=_LINK_LOOK[link["state"]]),
             " ",
-            _say("for-span", span=duration(link["for_s"])),
+            say("for-span", span=duration(link["for_s"])),
         ]
     )
     shape = _band_figure(history, f"lane {lane['name']}", plot, _LINK_LOOK, "link")
@@ -257,10 +255,10 @@ def _lane(lane: Mapping[str, Any], history: History, plot: str) -> Html:
 
 def _sells(lane: Mapping[str, Any]) -> Html:
     if not lane["configured"]:
-        return tag("span", _say("not-configured"), class_="chip bad")
+        return tag("span", say("not-configured"), class_="chip bad")
     return tag(
         "span",
-        _say("sells" if lane["may_sell"] else "sells-not"),
+        say("sells" if lane["may_sell"] else "sells-not"),
         class_="chip good" if lane["may_sell"] else "chip bad",
     )
 
@@ -268,10 +266,10 @@ def _sells(lane: Mapping[str, Any]) -> Html:
 def _link(link: Mapping[str, Any]) -> list[tuple[Html, Html]]:
     counters = link["counters"]
     hosts = [
-        join([one["name"], " ", tag("span", _say(one["state"]), class_=_LINK_LOOK[one["state"]])])
+        join([one["name"], " ", tag("span", say(one["state"]), class_=_LINK_LOOK[one["state"]])])
         for one in link["hosts"]
     ]
-    counted = _say(
+    counted = say(
         "counters",
         exchanges=str(counters["exchanges"]),
         timeouts=str(counters["timeouts"]),
@@ -280,23 +278,23 @@ def _link(link: Mapping[str, Any]) -> list[tuple[Html, Html]]:
     )
     error = escape("")
     if link["last_error"]:
-        error = join([link["last_error"], " (", _say("ago", age=duration(link["last_error_age_s"])), ")"])
+        error = join([link["last_error"], " (", say("ago", age=duration(link["last_error_age_s"])), ")"])
     days = link["certificate_days"]
-    left = escape("") if days is None else _say("days-left", days=str(days))
+    left = escape("") if days is None else say("days-left", days=str(days))
     return [
-        (_say("hosts"), join(hosts, ", ")),
-        (_say("last-error"), error),
-        (_say("certificate"), left),
-        (_say("traffic"), counted),
+        (say("hosts"), join(hosts, ", ")),
+        (say("last-error"), error),
+        (say("certificate"), left),
+        (say("traffic"), counted),
     ]
 
 
 def _devices(document: Mapping[str, Any], history: History) -> Html:
     devices: Sequence[Mapping[str, Any]] = document["devices"]
     if not devices:
-        return section("devices", _say("devices"), tag("p", _say("devices-none"), class_="soft"))
+        return section("devices", say("devices"), tag("p", say("devices-none"), class_="soft"))
     cards = [_device(one, history, f"plot-device-{place}") for place, one in enumerate(devices)]
-    return section("devices", _say("devices"), tag("div", *cards, class_="grid"))
+    return section("devices", say("devices"), tag("div", *cards, class_="grid"))
 
 
 def _device(device: Mapping[str, Any], history: History, plot: str) -> Html:
@@ -304,7 +302,7 @@ def _device(device: Mapping[str, Any], history: History, plot: str) -> Html:
     heading = tag("div", tag("h3", device["name"]), tag("span", told(device, "state"), class_=f"chip {look}"))
     said = " ".join(text for text in (device["error_code"], device["text"]) if text)
     words_said = tag("p", said, class_="small soft") if said else ""
-    since = _say("for-span", span=duration(device["for_s"])) if device["for_s"] is not None else escape("")
+    since = say("for-span", span=duration(device["for_s"])) if device["for_s"] is not None else escape("")
     shape = _band_figure(history, f"device {device['name']}", plot, {"usable": "good", "opening": "warn"}, "device")
     return tag("article", heading, tag("div", since, class_="small soft"), words_said, shape, class_="card")
 
@@ -312,19 +310,19 @@ def _device(device: Mapping[str, Any], history: History, plot: str) -> Html:
 def _store(document: Mapping[str, Any]) -> Html:
     store, agent = document["store"], document["agent"]
     free = f"{store['bytes_free'] / 1e6:,.0f} MB"
-    room = tag("strong", _say("full"), class_="bad") if store["full"] else escape(free)
-    times = _say("write-times", p50=f"{store['commit_p50_ms']:.1f}", p99=f"{store['commit_p99_ms']:.1f}")
+    room = tag("strong", say("full"), class_="bad") if store["full"] else escape(free)
+    times = say("write-times", p50=f"{store['commit_p50_ms']:.1f}", p99=f"{store['commit_p99_ms']:.1f}")
     pairs = [
-        (_say("room"), room),
-        (_say("write-time"), times),
-        (_say("records"), escape(str(store["head_seq"]))),
-        (_say("version"), escape(agent["version"])),
-        (_say("process"), escape(str(agent["pid"]))),
-        (_say("uptime"), of(duration(agent["uptime_s"]))),
+        (say("room"), room),
+        (say("write-time"), times),
+        (say("records"), escape(str(store["head_seq"]))),
+        (say("version"), escape(agent["version"])),
+        (say("process"), escape(str(agent["pid"]))),
+        (say("uptime"), of(duration(agent["uptime_s"]))),
     ]
     warnings = [tag("p", warning, class_="warn small") for warning in store["warnings"]]
-    return section("store", _say("store"), tag("div", facts(pairs), *warnings, class_="card"))
+    return section("store", say("store"), tag("div", facts(pairs), *warnings, class_="card"))
 
 
 def _foot(document: Mapping[str, Any]) -> Html:
-    return tag("footer", _say("foot", sequence=str(document["sequence"])))
+    return tag("footer", say("foot", sequence=str(document["sequence"])))

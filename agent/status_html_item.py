@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.status_html_markup import Html, both, escape, join, of, tag, told
-from agent.status_html_page import row, table, words
+from agent.status_html_page import row, say, table
 from agent.status_text import local_time
 from agent.texts import Text, catalogue, duration
 
@@ -19,24 +19,23 @@ def heads() -> Heads:
         ("item", "key"), ("amount", "number"), ("card", "keep"), ("stan-batch", "keep"), ("age", ""), ("tries", ""),
         ("last", ""), ("next", ""),
     )  # fmt: skip
-    return [(_say(name), look) for name, look in names]
+    return [(say(name), look) for name, look in names]
 
 
-def item_body(item: Mapping[str, Any]) -> list[Html]:
+def item_body(item: Mapping[str, Any], columns: Heads) -> list[Html]:
     """The rows of one item: its facts, then why and what to do."""
-    columns = heads()
     return [row(columns, _cells(item)), _story(item, len(columns))]
 
 
 def finished_table(items: Sequence[Mapping[str, Any]]) -> Html:
     """What ended last, newest first."""
     columns: Heads = [
-        (_say("item"), "key"),
-        (_say("amount"), "number"),
-        (_say("card"), "keep"),
-        (_say("stan-batch"), "keep"),
-        (_say("outcome"), ""),
-        (_say("ended"), ""),
+        (say("item"), "key"),
+        (say("amount"), "number"),
+        (say("card"), "keep"),
+        (say("stan-batch"), "keep"),
+        (say("outcome"), ""),
+        (say("ended"), ""),
     ]
     rows = [
         row(
@@ -53,10 +52,6 @@ def finished_table(items: Sequence[Mapping[str, Any]]) -> Html:
         for one in items
     ]
     return table(columns, [rows], escape("finished"), rows=True)
-
-
-def _say(name: str, /, **values: str | Text) -> Html:
-    return of(words()[name].fill(values))
 
 
 def _outcome(item: Mapping[str, Any]) -> Html:
@@ -81,21 +76,21 @@ def _tries(item: Mapping[str, Any]) -> Html:
     count = tag("span", str(item["tries"]), data_tries=item["id"])
     if not item["link_failures"]:
         return count
-    return join([count, " (", _say("not-left", count=str(item["link_failures"])), ")"])
+    return join([count, " (", say("not-left", count=str(item["link_failures"])), ")"])
 
 
 def _last(item: Mapping[str, Any]) -> Html:
     if item["last_code"]:
         return join([tag("strong", item["last_code"]), " ", told(item, "last_code")])
-    return _say("no-answer") if item["tries"] else escape("-")
+    return say("no-answer") if item["tries"] else escape("-")
 
 
 def _next(item: Mapping[str, Any]) -> Html:
     if item["trying_now"]:
-        return tag("strong", _say("sending"))
+        return tag("strong", say("sending"))
     if item["next_try_s"] is None:
-        return tag("strong", _say("held"), class_="warn") if item["held"] else _say("no-next")
-    return _say("in-time", span=duration(item["next_try_s"]))
+        return tag("strong", say("held"), class_="warn") if item["held"] else say("no-next")
+    return say("in-time", span=duration(item["next_try_s"]))
 
 
 def _story(item: Mapping[str, Any], width: int) -> Html:
@@ -106,7 +101,7 @@ def _story(item: Mapping[str, Any], width: int) -> Html:
     cell = tag(
         "td",
         tag("p", state, " ", told(found, "cause"), " ", tag("span", found["code"], class_="code soft")),
-        tag("p", tag("strong", _say("do"), who, ": "), told(found, "action")),
+        tag("p", tag("strong", say("do"), who, ": "), told(found, "action")),
         tag("p", told(found, "money"), class_="soft"),
         tag("p", commands) if commands else "",
         _evidence(item),
@@ -120,12 +115,12 @@ def _evidence(item: Mapping[str, Any]) -> Html:
     found, origin = item["diagnosis"], item["origin"]
     lines = [both(en, zh) for en, zh in zip(found["evidence_en"], found["evidence_zh"], strict=True)]
     if origin is not None:
-        lines.insert(0, _say("origin", cause=Text(origin["text_en"], origin["text_zh"])))
-    lines.append(_say("begun", stamp=local_time(item["begun_utc"])))
+        lines.insert(0, say("origin", cause=Text(origin["text_en"], origin["text_zh"])))
+    lines.append(say("begun", stamp=local_time(item["begun_utc"])))
     last = item["last_evidence"]
     if last is not None:
         lines.append(escape(f"{local_time(last['at_utc'])}: {last['what']} {last['detail']}".rstrip()))
     bank = {name: item[key] for name, key in (("terminal", "terminal_id"), ("merchant", "merchant_id"))}
-    lines.append(_say("for-the-bank", **bank, batch=item["batch"], stan=item["stan"]))
+    lines.append(say("for-the-bank", **bank, batch=item["batch"], stan=item["stan"]))
     fold = tag("ul", *(tag("li", line) for line in lines))
-    return tag("details", tag("summary", _say("evidence")), fold, class_="small", id=f"more-{item['id']}")
+    return tag("details", tag("summary", say("evidence")), fold, class_="small", id=f"more-{item['id']}")

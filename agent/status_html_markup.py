@@ -31,7 +31,9 @@ class Html(str):
 
 def escape(text: str) -> Html:
     """A text for any place in a page, attributes included."""
-    return text if isinstance(text, Html) else Html(html.escape(visible(text)))
+    if isinstance(text, Html):
+        return text
+    return Html(text) if text.isalnum() else Html(html.escape(visible(text)))
 
 
 def tag(name: str, /, *children: str, **attributes: Attribute) -> Html:

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.status_html_markup import Html, both, tag
+from agent.status_html_markup import Html, both, of, tag
 from agent.texts import Text
 
 _FILE = Path(__file__).with_name("status_html.toml")
@@ -27,6 +27,17 @@ def words(file: Path = _FILE) -> Mapping[str, Text]:
     """The texts of a page's catalogue, by name."""
     with file.open("rb") as opened:
         return {name: Text(pair["en"], pair["zh"]) for name, pair in tomllib.load(opened)["text"].items()}
+
+
+def say(name: str, /, **values: str | Text) -> Html:
+    """One of the page's own texts, filled in."""
+    return of(words()[name].fill(values)) if values else _plain(name)
+
+
+@functools.cache
+def _plain(name: str) -> Html:
+    """A text without values stands on a page a thousand times: made once."""
+    return of(words()[name])
 
 
 @functools.cache
