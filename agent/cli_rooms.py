@@ -14,9 +14,14 @@ from typing import Any
 ROOMS: dict[str, tuple[str, ...]] = {
     "agent.cli_closing": ("settle", "confirm", "form"),
     "agent.cli_devices": ("devices",),
+    "agent.cli_protocol": ("explain", "profile", "replay"),
+    "agent.cli_report": ("watch", "report"),
+    "agent.cli_selftest": ("selftest", "maintenance"),
     "agent.cli_session": ("sign-on", "echo", "settle-batch", "wait-clear"),
     "agent.cli_slips": ("reprint",),
 }
+# These know their options themselves.
+WITHOUT_PARENTS = frozenset({"agent.cli_protocol"})
 
 
 def needed(words: Iterable[str], core: Iterable[str]) -> list[str]:
@@ -31,4 +36,8 @@ def needed(words: Iterable[str], core: Iterable[str]) -> list[str]:
 def add_rooms(files: Iterable[str], commands: Any, parents: Sequence[Any]) -> None:
     """Adds the commands of these files to the parser's subcommands."""
     for file in files:
-        importlib.import_module(file).add_commands(commands, parents)
+        add = importlib.import_module(file).add_commands
+        if file in WITHOUT_PARENTS:
+            add(commands)
+        else:
+            add(commands, parents)

@@ -97,14 +97,11 @@ class SelfTest:
         default=30,
         metadata=key.integer("A self test is due so long after the last one; status reminds", 1, 366, "days"),
     )
-    clock_offset_s: float = field(
-        default=60.0, metadata=key.number("Largest difference to a host's clock", 1, 3600, "s")
-    )
     battery_percent: int = field(
         default=30, metadata=key.integer("Alert when a battery that is in use has less charge", 1, 100, "percent")
     )
     udev_rules: Path = field(
-        default=Path("/etc/udev/rules.d/70-reversald.rules"),
+        default=Path("/etc/udev/rules.d/70-pos-devices.rules"),
         metadata=key.path("The installed udev rules", "this file's directory"),
     )
 

@@ -27,6 +27,7 @@ from agent.journal import Journal
 from agent.journal_contract import JournalError
 from agent.lanes import Ears, Links, lane_profile, make_lane, make_link
 from agent.loop import Clock, Listener, Loop, RefusedError
+from agent.maintenance import Maintenance
 from agent.monitor import Monitor
 from agent.notify import notify, watchdog_interval_s
 from agent.outcomes import Outcome, Replied, Stray
@@ -113,10 +114,20 @@ class Daemon(Listener):
         self.api.session_ready = self.sessions.ready
         self.api.methods |= self.sessions.methods
         self.views.sessions = self.sessions.views
-        self.monitor = Monitor(
-            lambda: self.configuration, self.views.devices, self._reply_timeouts_s, self.devices, self._spawn
+        maintenance = Maintenance(
+            configuration.agent.state_dir, self.clock.now, lambda: self.configuration.selftest.every_days
         )
+        self.monitor = Monitor(
+            lambda: self.configuration,
+            self.views.devices,
+            self._reply_timeouts_s,
+            self.devices,
+            self._spawn,
+            maintenance,
+        )
+        self.api.methods |= maintenance.methods
         self.views.watch = self.monitor.shown
+        self.views.extra = self.monitor.conditions
         self._writer = StatusWriter(configuration.agent.run_dir)
 
     # --- life ----------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ from agent.alerts import Alert, Board, Notice, Seen, evaluate
 from agent.config_schema import Configuration
 from agent.device_errors import errors_of
 from agent.events import Now
+from agent.maintenance import Maintenance
 from agent.power import Power, power
 from agent.records import Transaction
+from agent.status_conditions import of_selftest
 from agent.texts import Text
 from agent.trends import Trends
 
@@ -52,6 +54,7 @@ class Monitor:
         reply_timeouts_s: Callable[[], Mapping[str, float]],
         paper: Paper,
         spawn: Spawn,
+        maintenance: Maintenance,
         read_power: Callable[[], Power] = power,
     ) -> None:
         self._configuration = configuration
@@ -59,6 +62,7 @@ class Monitor:
         self._reply_timeouts_s = reply_timeouts_s
         self._paper = paper
         self._read_power = read_power
+        self.maintenance = maintenance
         self._board = Board()
         self.trends = Trends(configuration().alerts.window_s)
         self._delivery = Delivery(spawn, self._print, lambda: configuration().agent.language)
@@ -90,7 +94,14 @@ class Monitor:
 
     def shown(self) -> dict[str, Any]:
         """For the status: the alerts that stand."""
-        return {"alerts": [notice.document() for notice in self._board.standing()]}
+        return {
+            "alerts": [notice.document() for notice in self._board.standing()],
+            "selftest": self.maintenance.selftest(),
+        }
+
+    def conditions(self) -> list[dict[str, Any]]:
+        """What the status says of it beside its own conditions."""
+        return of_selftest(self.maintenance.selftest())
 
     def close(self) -> None:
         """The end."""

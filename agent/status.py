@@ -29,7 +29,7 @@ from agent.linkstate import LinkState
 from agent.loop import Lane
 from agent.records import OWED, State, Transaction
 from agent.session_status import merged
-from agent.status_conditions import Open, certificate_days, conditions, gather, store_full
+from agent.status_conditions import Open, certificate_days, conditions, gather, store_full, with_extra
 from agent.status_html import render as render_page
 from agent.status_html_history import History
 from agent.status_item import both, item
@@ -77,6 +77,7 @@ class Scene:
     mac_devices: Mapping[str, str]
     finished: Sequence[Transaction] = ()
     sessions: Mapping[str, Any] = field(default_factory=dict)
+    extra: Sequence[dict[str, Any]] = ()
 
 
 def snapshot(loop: LoopView, scene: Scene) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def snapshot(loop: LoopView, scene: Scene) -> dict[str, Any]:
         now.mono,
         now.utc,
     )
-    found = merged(found, scene.sessions)
+    found = with_extra(merged(found, scene.sessions), scene.extra)
     shown = worst_first(pending, ITEMS_MAX)
     return {
         "schema": SCHEMA,

@@ -89,6 +89,23 @@ def conditions(
     return found or [_condition("S-OK")]
 
 
+def of_selftest(last: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """A self test that failed, or whose next one is overdue; none was ever made: nothing."""
+    if last is None:
+        return []
+    if last["result"] == "fail":
+        return [_condition("S-SELFTEST-FAILED", date=last["at_utc"][:10])]
+    return [_condition("S-SELFTEST-DUE", date=last["due_utc"][:10])] if last["overdue"] else []
+
+
+def with_extra(found: list[dict[str, Any]], extra: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The conditions with more of them, worst first; S-OK only where there is nothing else."""
+    if not extra:
+        return found
+    both_kinds = [*(one for one in found if one["code"] != "S-OK"), *extra]
+    return sorted(both_kinds, key=lambda one: _ORDER[one["severity"]])
+
+
 def store_full(store: StoreHealth) -> bool:
     """Whether the room for acknowledgements is all that is left, so that new sales are refused."""
     return store.bytes_free < store.reserve_bytes

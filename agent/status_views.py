@@ -43,6 +43,7 @@ class Views:
     ) -> None:
         self._store_warnings = store_warnings
         self.sessions: Callable[[], Mapping[str, Any]] = dict  # each lane's session; the daemon gives it
+        self.extra: Callable[[], list[dict[str, Any]]] = list  # conditions of what watches; the daemon gives them
         self.watch: Callable[[], dict[str, Any]] = dict  # alerts, plans, self test; the daemon gives it
         self._loop = loop
         self._links = links
@@ -143,6 +144,7 @@ class Views:
             mac_devices={lane.name: lane.pinpad for lane in configuration.lanes if lane.mac == "pinpad"},
             finished=self._finished(finished),
             sessions=self.sessions(),
+            extra=self.extra(),
         )
 
     def _store_health(self) -> StoreHealth:

@@ -28,10 +28,21 @@ class AlertTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckTexts:
+    """One [check.CODE]."""
+
+    title: Text
+    ok: Text
+    bad: Text
+    action: Text
+
+
+@dataclass(frozen=True, slots=True)
 class Operations:
     """The texts by group and code."""
 
     alerts: Mapping[str, AlertTexts]
+    checks: Mapping[str, CheckTexts]
     refusals: Mapping[str, Text]
     phrases: Mapping[str, Text]
     words: Mapping[str, Mapping[str, Text]]
@@ -63,6 +74,7 @@ def refusal(code: str, text: str) -> Text:
 def _read(data: Mapping[str, Any]) -> Operations:
     return Operations(
         alerts={code: _alert(table) for code, table in data["alert"].items()},
+        checks={code: CheckTexts(**_texts(table)) for code, table in data["check"].items()},
         refusals=_texts(data["refusal"]),
         phrases=_texts(data["phrase"]),
         words={kind: _texts(table) for kind, table in data["words"].items()},
@@ -86,6 +98,9 @@ def all_texts(texts: Operations) -> Iterator[tuple[str, Text]]:
     for code, alert in texts.alerts.items():
         yield f"alerts.{code}.text", alert.text
         yield f"alerts.{code}.action", alert.action
+    for code, check in texts.checks.items():
+        for part in ("title", "ok", "bad", "action"):
+            yield f"checks.{code}.{part}", getattr(check, part)
     for group in ("refusals", "phrases"):
         for name, text in getattr(texts, group).items():
             yield f"{group}.{name}", text

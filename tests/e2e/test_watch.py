@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,38 @@ def test_a_parked_item_is_told_and_its_end_too(tmp_path: Path, host: HostServer)
         assert 'reversal_parked{lane="main"} 1' in (tmp_path / "run/a.prom").read_text()
         bench.agent.call("reversal.retry", {"id": "main-1"})
         bench.until(lambda: ("cleared", "N-PARKED") in told(got), "the all-clear is told")
+
+
+def conditions(bench: AgentBench) -> set[str]:
+    return {one["code"] for one in bench.agent.status()["conditions"]}
+
+
+def command(bench: AgentBench, *arguments: str) -> tuple[int, str]:
+    line = [sys.executable, "-m", "agent.cli", "--config", str(bench.configuration), *arguments]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def test_a_self_test_finds_the_host_that_is_gone_and_is_kept_with_its_date(tmp_path: Path, host: HostServer) -> None:
+    with AgentBench(tmp_path, [host.address]) as bench:
+        bench.agent.start()
+        status, told = command(bench, "--json", "selftest")
+        findings = [json.loads(line) for line in told.splitlines()]
+        links = [one["result"] for one in findings[:-1] if one["code"] == "T-LINK"]
+        assert (links, findings[-1]["result"], status) == (
+            ["pass", "pass"],
+            "warn",
+            1,
+        )  # nothing tells if the clock is right
+        host.stop()
+        status, told = command(bench, "--language", "zh", "selftest")
+        assert status == 2
+        assert "失败  T-LINK" in told
+        bench.until(lambda: "S-SELFTEST-FAILED" in conditions(bench), "the status says it")
+        assert bench.agent.status()["watch"]["selftest"]["result"] == "fail"
+        status, told = command(bench, "maintenance", "--note", "modem replaced")
+        assert (status, len(told.splitlines()), "modem replaced" in told) == (0, 3, True)
 
 
 def test_a_program_that_hangs_delays_no_reversal(tmp_path: Path, host: HostServer) -> None:

@@ -26,6 +26,7 @@ from agent.config_schema import Configuration
 from agent.config_watch import Alerts, SelfTest
 from agent.diagnosis import DeviceFacts
 from agent.events import Now
+from agent.maintenance import Maintenance
 from agent.monitor import Monitor
 from agent.power import Power, power
 from agent.records import State, Transaction
@@ -351,6 +352,7 @@ def monitor(rules: Alerts, paper: Paper, supply: Power = Power()) -> Monitor:  #
         lambda: {"main": 60.0},
         paper,
         lambda work: work.close(),
+        Maintenance(Path("/nowhere"), lambda: NOW, lambda: 30),
         lambda: supply,
     )
 
