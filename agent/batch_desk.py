@@ -18,7 +18,7 @@ from agent import session as sessions
 from agent.journal_contract import Entry, Row, Store
 from agent.loop import Clock, Loop, RefusedError, is_transaction
 from agent.outcomes import Lost, Outcome, Replied
-from agent.records import State, Transaction, load
+from agent.records import State, Transaction
 from agent.session_desk import TRY_NOW, Ended, SessionDesk, Turn, entry_of
 from agent.session_texts import SETTLED
 from agent.settlement import TOTALS_FIELD, Totals, equal, next_batch, supported, totals_of
@@ -121,7 +121,7 @@ class BatchDesk:
         automatic = lane.policy.profile.session.settle_gate == "override"
         if found and override is None and not automatic:
             self._refuse_open(lane_name)
-        totals = totals_of(self.batch_items(lane_name))
+        totals = totals_of(self._rows(lane_name), lane.batch)
         if not totals.fits:
             raise RefusedError("A-SETTLE-TOTALS", "the totals do not fit into element 48", "settle at the host")
         given = override or Override("profile", 'settle_gate = "override"')
@@ -130,22 +130,14 @@ class BatchDesk:
             self._loop.keep([self._entry(settling, "Override", {})])
         return settling
 
-    def batch_items(self, lane_name: str) -> list[Transaction]:
-        """Every transaction of the lane's open batch, whatever became of it."""
-        lane, since = self._loop.lane(lane_name), self._desk.seats[lane_name].session.batch_from
-        found = (
-            load(row.public, b"") for row in self._rows(since) if row.lane == lane_name and is_transaction(row.txn_id)
-        )
-        return [txn for txn in found if txn.batch == lane.batch]
-
-    def _rows(self, since: int) -> Iterator[Row]:
-        """The latest record of each transaction that has one after `since`."""
-        limit = ROWS_FIRST
+    def _rows(self, lane_name: str) -> Iterator[Row]:
+        """The latest record of each transaction of the lane that has one since the last settlement."""
+        limit, since = ROWS_FIRST, self._desk.seats[lane_name].session.batch_from
         rows = self._store.recent(limit)
         while len(rows) == limit and rows[-1].seq > since:
             limit *= 2
             rows = self._store.recent(limit)
-        return (row for row in rows if row.seq > since)
+        return (row for row in rows if row.seq > since and row.lane == lane_name and is_transaction(row.txn_id))
 
     # --- how it ended --------------------------------------------------------------------------
 

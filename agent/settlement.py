@@ -6,11 +6,13 @@ count 3, flag; then the same for foreign cards. In the 0510 the flag is 1 where 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from agent.records import State, Transaction
+from agent.journal_contract import Row
+from agent.records import State
 from protocol.frozen import dataclass
 from protocol.rules import Profile
 
@@ -49,11 +51,15 @@ class Totals:
         return asdict(self)
 
 
-def totals_of(transactions: Iterable[Transaction]) -> Totals:
-    """What stands: completed sales, voids, refunds. Reversed, declined and hand-settled ones are left out."""
-    stands = [txn for txn in transactions if txn.state is State.COMPLETED]
-    debits = [txn.amount_minor for txn in stands if txn.kind in DEBITS]
-    credits_ = [txn.amount_minor for txn in stands if txn.kind in CREDITS]
+def totals_of(rows: Iterable[Row], batch: str) -> Totals:
+    """What stands of a batch: completed sales, voids, refunds. Reversed, declined and hand-settled ones are left out.
+
+    Reads three facts of each latest record, not the whole transaction: a day's worth takes milliseconds.
+    """
+    facts = (json.loads(row.public) for row in rows if row.state == State.COMPLETED)
+    stands = [(one["kind"], int(one["amount_minor"])) for one in facts if one["batch"] == batch]
+    debits = [amount for kind, amount in stands if kind in DEBITS]
+    credits_ = [amount for kind, amount in stands if kind in CREDITS]
     return Totals(sum(debits), len(debits), sum(credits_), len(credits_))
 
 

@@ -7,27 +7,35 @@ from dataclasses import replace
 import pytest
 
 from agent import session_texts as texts
-from agent.records import State, Transaction
+from agent.journal_contract import Row
+from agent.records import State, dump
 from agent.settlement import Totals, equal, next_batch, supported, totals_of
 from agent.texts import Text, placeholders
 from protocol.profile import load_profile
 from tests import dialogue
 
+BATCH = "000017"
 
-def item(kind: str, amount_minor: int, state: State = State.COMPLETED) -> Transaction:
-    """A transaction of the batch."""
-    return replace(dialogue.transaction(), kind=kind, amount_minor=amount_minor, state=state)
+
+def item(kind: str, amount_minor: int, state: State = State.COMPLETED, batch: str = BATCH) -> Row:
+    """The latest record of a transaction, as the journal has it."""
+    txn = replace(dialogue.transaction(), kind=kind, amount_minor=amount_minor, state=state, batch=batch)
+    return Row(1, 0, txn.id, txn.lane, txn.reference, str(state), txn.pending, "Begin", dump(txn), txn.begun_at_utc)
 
 
 def test_sales_and_completions_are_debits_voids_and_refunds_credits() -> None:
     kinds = ["sale", "completion", "void", "completion-void", "refund", "preauth", "preauth-void", "balance"]
-    found = totals_of(item(kind, 10**power) for power, kind in enumerate(kinds))
+    found = totals_of([item(kind, 10**power) for power, kind in enumerate(kinds)], BATCH)
     assert found == Totals(11, 2, 11100, 3)
 
 
 @pytest.mark.parametrize("state", set(State) - {State.COMPLETED})
 def test_only_what_stands_is_counted(state: State) -> None:
-    assert totals_of([item("sale", 100), item("sale", 7, state)]) == Totals(100, 1, 0, 0)
+    assert totals_of([item("sale", 100), item("sale", 7, state)], BATCH) == Totals(100, 1, 0, 0)
+
+
+def test_another_batch_is_not_counted() -> None:
+    assert totals_of([item("sale", 100), item("sale", 7, batch="000016")], BATCH) == Totals(100, 1, 0, 0)
 
 
 def test_element_48_has_62_digits_in_the_order_debit_credit_flag() -> None:
