@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests of one file stay in one process: they share ports, ptys and processes.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo test check lint set-up clean simulate soak
+.PHONY: bench demo test check lint set-up clean simulate soak
 set-up: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
@@ -32,6 +32,9 @@ lint: set-up
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+bench: set-up
+	$(BIN)/python -m tests.bench $(BENCH)
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo *.egg-info
