@@ -34,7 +34,7 @@ class HostFrame:
 
 
 def wrap(profile: Profile, body: bytes, tpdu: bytes = b"", header: bytes = b"") -> bytes:
-    """Gives the bytes for the wire. `tpdu`, `header`: other than the profile's. Raises FrameError when it is too long."""
+    """Gives the bytes for the wire. `tpdu`, `header`: other than the profile's. Raises FrameError if it is too long."""
     rules = profile.envelope
     if tpdu and len(tpdu) != len(rules.tpdu):
         raise FrameError("this TPDU does not fit the profile")

@@ -25,6 +25,7 @@ confirm = "{confirm}"
 confirm_timeout_s = {confirm_timeout_s}
 nobody_knows = "reverse"
 while_pending = "warn"
+settle = "one-person"
 
 [journal]
 presize_bytes = 1048576

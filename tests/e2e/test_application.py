@@ -131,7 +131,7 @@ def test_an_operator_holds_releases_parks_and_settles(bench: AgentBench, host: H
     bench.agent.call("reversal.release", {"id": item})
     bench.agent.call("reversal.park", {"id": item, "why": "case 4711"})
     settled = {"id": item, "reason": "adjusted by the bank", "bank_reference": "ADJ-1"}
-    assert bench.agent.call("reversal.settle", settled)["state"] == "settled"
+    assert bench.agent.call("reversal.settle", settled)["item"]["state"] == "settled"
     story = bench.agent.call("reversal.why", {"id": item})["timeline"]
     assert {"Begin", "Hold", "Release", "Park", "Settle"} <= {row["event"] for row in story}
     assert "A-NOTHING-OWED" in refusal(bench, "reversal.settle", settled)
