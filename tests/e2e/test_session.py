@@ -198,9 +198,11 @@ def test_a_host_that_is_silent_to_sign_ons_does_not_keep_a_reversal_from_being_a
     host.wait_for(lambda ledger: len(ledger.rows()) == 1)
     bench.agent.kill()
     host.faults.add("0800", "drop-request", count=None)
+    before = len(host.machine.transcript)
     bench.agent.start()
     bench.until(lambda: bench.state_of("R1") == "reversed", "reversed")
     assert not session(bench)["signed_on"]
+    assert list(host.machine.transcript)[before].startswith("0400")
     agree(host, bench)
 
 
