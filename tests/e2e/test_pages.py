@@ -5,8 +5,6 @@ Pictures of every page are left in .pytest_cache/pages.
 
 from __future__ import annotations
 
-import argparse
-import io
 import json
 import os
 import re
@@ -18,8 +16,6 @@ from typing import Any
 
 import pytest
 
-from agent.cli import Command
-from agent.cli_report import add_commands
 from agent.status_html import render
 from agent.status_html_history import History
 from agent.status_text import local_time
@@ -27,6 +23,7 @@ from hwsim.host import HostServer
 from hwsim.host.settings import HostSettings
 from tests.agent_bench import CARD, AgentBench
 from tests.browser import INSTALL, Browser, found
+from tests.report_commands import reversalctl
 from tests.report_scenes import bad_week
 
 pytestmark = [
@@ -211,19 +208,6 @@ def test_the_stopped_agents_last_page_says_so(browser: Browser, tmp_path: Path) 
 
 
 # --- the report --------------------------------------------------------------------------------
-
-
-def reversalctl(*arguments: str) -> tuple[int, str]:
-    """The commands of agent/cli_report.py as the command line runs them."""
-    general = argparse.ArgumentParser(add_help=False)
-    for name in ("--config", "--socket", "--status-file", "--language"):
-        general.add_argument(name)
-    for name in ("--json", "--no-colour"):
-        general.add_argument(name, action="store_true")
-    parser = argparse.ArgumentParser(prog="reversalctl")
-    add_commands(parser.add_subparsers(), [general])
-    out = io.StringIO()
-    return Command(parser.parse_args(arguments), out).run(), out.getvalue()
 
 
 @pytest.fixture(scope="module")
