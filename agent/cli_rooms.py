@@ -12,8 +12,10 @@ from typing import Any
 
 # file: its commands
 ROOMS: dict[str, tuple[str, ...]] = {
+    "agent.cli_case": ("bundle", "reconcile"),
     "agent.cli_closing": ("settle", "confirm", "form"),
     "agent.cli_devices": ("devices",),
+    "agent.cli_keys": ("keys",),
     "agent.cli_protocol": ("explain", "profile", "replay"),
     "agent.cli_report": ("watch", "report"),
     "agent.cli_selftest": ("selftest", "maintenance"),

@@ -25,6 +25,7 @@ from agent.events import Alarm, Slip
 from agent.gateway import Gateway
 from agent.journal import Journal
 from agent.journal_contract import JournalError
+from agent.keys import KeyDesk
 from agent.lanes import Ears, Links, lane_profile, make_lane, make_link
 from agent.loop import Clock, Listener, Loop, RefusedError
 from agent.maintenance import Maintenance
@@ -99,6 +100,8 @@ class Daemon(Listener):
         self.api = Api(
             self.loop, configuration.policy.confirm, None, views, self._reload_asked, self.devices, self.settling
         )
+        keys = KeyDesk(vault, self.loop, configuration.keys.data_key_file, self._keys_changed)
+        self.api.methods |= keys.methods()
         self.rights = Rights(configuration.rights)
         self.gateway = Gateway(self.loop, self.api, self.links, self._spawn)
         self.api.methods |= SlipDesk(self.loop, self.devices).methods
@@ -214,6 +217,12 @@ class Daemon(Listener):
             log.error("%s: %s", effect.code, effect.text)
         else:
             self.devices.slip(txn, effect.what)
+
+    def _keys_changed(self) -> None:
+        """The second copy is written with the new key, too."""
+        if self.second_copy is not None:
+            self.second_copy.changed(self._spawn)
+        self._status_soon()
 
     def replied(self, txn_id: str, purpose: str, reply: Replied) -> None:
         """An application behind a gateway waits for the answer itself."""

@@ -317,6 +317,8 @@ def reversed_answered(record: Transaction, event: Answered, now: Now, policy: Po
     unseen = policy.profile.responses.reversal(record.acknowledged_with) == "overtaken"
     if unseen and _is_late_approval(event, policy):
         noted = replace(noted, acknowledged_with="", match_grade="", ended_at_utc="", failures_in_a_row=0)
+        if noted.frozen is None:  # its card data was destroyed with the old key
+            return _park(noted, "overtaken", now, policy)
         owed = replace(noted, state=State.REVERSING, cause="overtaken", wake_at=now.mono)
         return owed, (Alarm("overtaken", f"{record.id} was approved after its reversal; it is reversed again"),)
     return noted, ()

@@ -21,12 +21,13 @@ def current_of(connection: sqlite3.Connection, txn_id: str) -> Current | None:
 
 
 def stored(connection: sqlite3.Connection, vault: Vault, current: Current) -> Stored:
-    """The latest entry of a transaction with its secret opened, wherever that stands."""
+    """The latest entry of a transaction, its secret opened wherever that stands; b"" where its key was destroyed."""
     record = _record(connection, current.last_seq)
     secret = b""
     if current.sealed_seq:
         sealed = record if current.sealed_seq == record.seq else _record(connection, current.sealed_seq)
-        secret = vault.open_sealed(sealed.sealed, seal_context(current.txn_id, sealed.seq))
+        if not vault.was_destroyed(sealed.sealed):
+            secret = vault.open_sealed(sealed.sealed, seal_context(current.txn_id, sealed.seq))
     row = record.row()
     entry = Entry(
         row.txn_id, row.lane, row.reference, row.state, row.pending, row.event, row.public, secret, row.at_utc

@@ -633,18 +633,17 @@ class Loop:
     ) -> None:
         """The new record, durable on return."""
         secret = b"" if before.state is not State.NEW and before.secret() == after.secret() else after.secret()
-        entry = Entry(
-            txn_id=after.id,
-            lane=after.lane,
-            reference=after.reference,
-            state=str(after.state),
-            pending=after.pending,
-            event=type(event).__name__,
-            public=dump(after),
-            secret=secret,
-            at_utc=now.at_utc,
-        )
-        self._write([entry], counters)
+        self._write([_entry(after, type(event).__name__, secret, now)], counters)
+
+    def seal_anew(self, by: str) -> int:
+        """Store every pending item once more, sealed with the key of now; how many they are."""
+        now = self._clock.now()
+        act = f"sealed with a new key by {by} at {now.at_utc}"
+        sealed = {txn.id: replace(txn, last_act=act) for txn in self._live.values()}
+        if sealed:
+            self._write([_entry(txn, "Resealed", txn.secret(), now) for txn in sealed.values()], {})
+        self._live |= sealed
+        return len(sealed)
 
     def _write(self, entries: Sequence[Entry], counters: Mapping[str, int]) -> int:
         """Rule 1: the only write."""
@@ -784,6 +783,20 @@ class Loop:
     def _unmatched(self, lane_name: str, what: str, detail: str) -> None:
         self.strays["unmatched"] += 1
         self.unmatched = [*self.unmatched[1 - UNMATCHED_KEPT :], (lane_name, what, detail)]
+
+
+def _entry(txn: Transaction, event: str, secret: bytes, now: Now) -> Entry:
+    return Entry(
+        txn_id=txn.id,
+        lane=txn.lane,
+        reference=txn.reference,
+        state=str(txn.state),
+        pending=txn.pending,
+        event=event,
+        public=dump(txn),
+        secret=secret,
+        at_utc=now.at_utc,
+    )
 
 
 def _refuse_foreign(lane: Lane, message: Message) -> None:

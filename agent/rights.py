@@ -37,6 +37,8 @@ METHODS: dict[str, Right] = {
     "transaction.status": "read",
     "transaction.unconfirmed": "read",
     "keys.list": "read",
+    "maintenance.list": "read",
+    "reversal.wait_clear": "read",
     "transaction.run": "sell",
     "transaction.begin": "sell",
     "transaction.reply": "sell",
@@ -54,6 +56,14 @@ METHODS: dict[str, Right] = {
     "device.inhibit": "act",
     "device.release": "act",
     "agent.reload": "act",
+    "session.sign_on": "act",
+    "session.echo": "act",
+    "batch.settle": "act",
+    "slip.print": "act",
+    "maintenance.note": "act",
+    "slip.print": "act",
+    "maintenance.note": "act",
+    "maintenance.list": "read",
 }
 STRONGEST: Right = "settle"
 EVERYBODY = "*"

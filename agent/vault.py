@@ -9,7 +9,9 @@ Rules not to break:
 3. No text, repr or error of this file holds a key or a plain body.
 
 Key file: mode 0600 or 0400, either exactly 32 raw bytes, or lines of base64 (44 characters, `#` comments): the
-first key seals, the others only open what they sealed before (rotation: put the new key on top).
+first key seals, the others only open what they sealed before (rotation: the new key comes on top). A line
+`destroyed ID BASE64` is what is left of a destroyed key: its chain code's key, which proves that old records were
+not altered and opens none of them.
 
 A sealed blob: version (1 byte, 01) | key id (4) | nonce (12) | ciphertext and tag (plain + 16).
 """
@@ -22,19 +24,20 @@ import hashlib
 import hmac
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from agent.durable_file import create_durably, rename_durably
+from agent.durable_file import create_durably, rename_durably, replace_durably
 from protocol.errors import AgentError
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 4
 NONCE_BYTES = 12
 TAG_BYTES = 16
+DESTROYED = "destroyed"
 BLOB_VERSION = b"\x01"
 _HEADER_BYTES = len(BLOB_VERSION) + KEY_ID_BYTES + NONCE_BYTES
 
@@ -48,14 +51,27 @@ class VaultError(AgentError):
 class Vault:
     """Seals and opens bodies, and authenticates chains, with the keys of one key file."""
 
-    def __init__(self, keys: Sequence[bytes], unsettled: tuple[Path, Path] | None = None) -> None:
-        """`unsettled`: (new, final) name of a key file that is being created, see `settle`."""
+    def __init__(
+        self,
+        keys: Sequence[bytes],
+        unsettled: tuple[Path, Path] | None = None,
+        destroyed: Mapping[str, bytes] | None = None,
+        key_file: Path | None = None,
+    ) -> None:
+        """`unsettled`: (new, final) name of a key file that is being created, see `settle`.
+
+        `destroyed`: chain keys by key id. `key_file`: where the keys came from; without it they cannot be changed.
+        """
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise VaultError(f"a key must have {KEY_BYTES} bytes", "restore the key file from its backup")
-        self._seal_keys = {_key_id(key): AESGCM(_derive(key, b"seal")) for key in keys}
-        self._chain_keys = {_key_id(key): _derive(key, b"chain") for key in keys}
-        self._current = _key_id(keys[0])
+        self._take(keys, destroyed or {})
+        self._key_file = key_file
         self._unsettled = unsettled
+
+    def _take(self, keys: Sequence[bytes], destroyed: Mapping[str, bytes]) -> None:
+        self._seal_keys = {_key_id(key): AESGCM(_derive(key, b"seal")) for key in keys}
+        self._chain_keys = {_key_id(key): _derive(key, b"chain") for key in keys} | dict(destroyed)
+        self._current = _key_id(keys[0])
 
     def __repr__(self) -> str:
         return f"Vault(key_id={self.key_id!r})"
@@ -63,7 +79,8 @@ class Vault:
     @classmethod
     def open(cls, key_file: Path) -> Vault:
         """The vault of an existing key file. Raises VaultError, with what to do, if it cannot be used."""
-        return cls(_load_keys(key_file))
+        keys, destroyed = _load(key_file)
+        return cls(keys, destroyed=destroyed, key_file=key_file)
 
     @classmethod
     def open_or_create(cls, key_file: Path, belongs_to: Iterable[Path]) -> Vault:
@@ -77,7 +94,7 @@ class Vault:
         if key_file.exists():
             return cls.open(key_file)
         if waiting.exists():
-            return cls(_load_keys(waiting), unsettled=(waiting, key_file))
+            return cls(_load(waiting)[0], unsettled=(waiting, key_file), key_file=key_file)
         left = [path for path in belongs_to if path.exists()]
         if left:
             raise VaultError(
@@ -85,7 +102,7 @@ class Vault:
                 "restore the key file from its backup; without it the card data of pending reversals cannot be read",
             )
         _create_key(waiting)
-        return cls(_load_keys(waiting), unsettled=(waiting, key_file))
+        return cls(_load(waiting)[0], unsettled=(waiting, key_file), key_file=key_file)
 
     @property
     def key_id(self) -> str:
@@ -109,8 +126,54 @@ class Vault:
         self._unsettled = None
 
     def knows(self, key_id: str) -> bool:
-        """Whether bodies and chains made with this key can be checked."""
-        return key_id in self._seal_keys
+        """Whether chains made with this key can be checked."""
+        return key_id in self._chain_keys
+
+    def keys(self) -> dict[str, str]:
+        """Every key id with what the key still does: "seals", "opens" or "destroyed"."""
+        state = {key_id: "opens" if key_id in self._seal_keys else "destroyed" for key_id in self._chain_keys}
+        return {**state, self._current: "seals"}
+
+    def was_destroyed(self, blob: bytes) -> bool:
+        """Whether the key of this sealed body was destroyed on purpose: nobody can read it any more."""
+        return self.keys().get(blob[1 : 1 + KEY_ID_BYTES].hex()) == "destroyed"
+
+    def rotate(self) -> str:
+        """Makes a new key that seals from now on; the old ones still open. Gives its id.
+
+        The key file is written and forced to the disk first. Raises VaultError; then everything is as before.
+        """
+        keys, destroyed = self._unchanged()
+        self._replace([os.urandom(KEY_BYTES), *keys], destroyed)
+        return self._current
+
+    def destroy_old(self) -> list[str]:
+        """Destroys all keys but the one that seals; what they sealed can never be read again. Gives their ids."""
+        keys, destroyed = self._unchanged()
+        gone = {_key_id(key): _derive(key, b"chain") for key in keys[1:]}
+        self._replace(keys[:1], {**destroyed, **gone})
+        return list(gone)
+
+    def _unchanged(self) -> tuple[list[bytes], dict[str, bytes]]:
+        """What the key file holds, if that is what we work with: nothing that somebody put there is overwritten."""
+        if self._key_file is None or self._unsettled is not None:
+            raise VaultError("the keys of this vault cannot be changed", "start the agent once with its key file")
+        keys, destroyed = _load(self._key_file)
+        if [_key_id(key) for key in keys] != list(self._seal_keys):
+            hint = "restart the agent, so that it works with the file as it is now"
+            raise VaultError(f"key file {self._key_file} was changed since it was read", hint)
+        return keys, destroyed
+
+    def _replace(self, keys: Sequence[bytes], destroyed: Mapping[str, bytes]) -> None:
+        assert self._key_file is not None
+        lines = [base64.b64encode(key).decode() for key in keys]
+        lines += [f"{DESTROYED} {key_id} {base64.b64encode(rest).decode()}" for key_id, rest in destroyed.items()]
+        try:
+            replace_durably(self._key_file, "".join(f"{line}\n" for line in lines).encode())
+        except OSError as error:
+            hint = "check the directory and its rights; nothing was changed"
+            raise VaultError(f"key file {self._key_file} cannot be written: {error.strerror}", hint) from error
+        self._take(keys, destroyed)
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
         """`plain`, readable only with this key and the same `context` (the identity of its row)."""
@@ -124,6 +187,8 @@ class Vault:
             raise VaultError("a sealed body is damaged: not a blob of this vault")
         header = blob[: 1 + KEY_ID_BYTES]
         key = self._seal_keys.get(header[1:].hex())
+        if key is None and self.was_destroyed(blob):
+            raise VaultError(f"key {header[1:].hex()} was destroyed: this body can never be read again")
         if key is None:
             raise VaultError(f"key {header[1:].hex()} is not in the key file", "add the old key as a further line")
         try:
@@ -148,7 +213,8 @@ def _key_id(key: bytes) -> str:
     return hashlib.sha256(_derive(key, b"id")).hexdigest()[: 2 * KEY_ID_BYTES]
 
 
-def _load_keys(key_file: Path) -> list[bytes]:
+def _load(key_file: Path) -> tuple[list[bytes], dict[str, bytes]]:
+    """The keys, and what is left of destroyed ones. Raises VaultError."""
     try:
         status = os.stat(key_file)
         content = key_file.read_bytes()
@@ -158,8 +224,17 @@ def _load_keys(key_file: Path) -> list[bytes]:
         ) from error
     _refuse_open_to_others(key_file, status)
     if len(content) == KEY_BYTES:
-        return [content]
-    return [_decode_line(key_file, number, line) for number, line in _key_lines(content)]
+        return [content], {}
+    keys: list[bytes] = []
+    destroyed: dict[str, bytes] = {}
+    for number, line in _key_lines(content):
+        word, _, rest = line.decode("ascii", "replace").partition(" ")
+        if word == DESTROYED:
+            key_id, _, chain_key = rest.partition(" ")
+            destroyed[key_id] = _decode_line(key_file, number, chain_key.encode("ascii", "replace"))
+        else:
+            keys.append(_decode_line(key_file, number, line))
+    return keys, destroyed
 
 
 def _refuse_open_to_others(key_file: Path, status: os.stat_result) -> None:

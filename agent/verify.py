@@ -135,7 +135,7 @@ def _note(record: Record, vault: Vault | None, report: VerifyReport, newest: dic
         return
     report.sealed += 1
     try:
-        if vault is not None:
+        if vault is not None and not vault.was_destroyed(record.sealed):
             vault.open_sealed(record.sealed, seal_context(record.txn_id, record.seq))
     except VaultError as error:
         report.problems.append(Problem("DAMAGED", record.seq, f"record {record.seq}: {error.text}"))

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 def api_methods() -> set[str]:
     """Every method that the API offers, as its file names them."""
-    text = "".join((ROOT / "agent" / name).read_text() for name in ("api.py", "daemon.py"))
-    return set(re.findall(r'^ +"((?:transaction|reversal|agent|device|journal|keys|session)\.[a-z_.]+)":', text, re.M))
+    text = "".join(path.read_text() for path in (ROOT / "agent").glob("*.py"))
+    return set(re.findall(r'"([a-z]+\.[a-z_]+)": (?:self|lambda)\b', text))
 
 
 async def ask(path: Path, *methods: str) -> list[dict[str, Any]]:
