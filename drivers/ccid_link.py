@@ -80,6 +80,8 @@ class CcidLink(ABC):
                     return event
                 self.counters["time_extensions"] += 1
                 patience = min(deadline_s, time.monotonic() + self.answer_timeout_s * max(1, event.error))
+            if not remaining(deadline_s):
+                return None  # a reader that says anything but the answer, for ever
 
     def _fits(self, command: ccid.Command, response: ccid.Response) -> bool:
         if response.seq == command.seq and response.slot == command.slot:

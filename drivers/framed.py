@@ -33,8 +33,9 @@ class FrameStream(Generic[T]):
     def next(self, deadline_s: float) -> T | Spoilt | None:
         """The next item; None = nothing came before the deadline. Raises PortError."""
         while not self._items:
-            if not self._receive(deadline_s) and not self.scanner.partial and time.monotonic() >= deadline_s:
-                return None
+            self._receive(deadline_s)
+            if not self._items and time.monotonic() >= deadline_s:
+                return None  # also from a device that never stops talking, and with half a frame in hand
         return self._items.popleft()
 
     def take(self, wanted: Callable[[T], None], deadline_s: float) -> None:

@@ -169,7 +169,7 @@ class IppPinPad(PortDevice[BytePort]):
         for _ in range(TRIES):
             self._write(pinpad.build_packet(pinpad.cancel()), deadline_s)
             answer = self._next(min(deadline_s, deadline_in(CANCEL_TIMEOUT_S / TRIES)))
-            while isinstance(answer, Packet | Spoilt):  # what a former session left on the line
+            while isinstance(answer, Packet | Spoilt) and remaining(deadline_s):  # a former session's, on the line
                 self.counted["stale_packets"] += 1
                 answer = self._next(min(deadline_s, deadline_in(CANCEL_TIMEOUT_S / TRIES)))
             if answer in (Control(ACK), Control(EOT)):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from drivers.device import PortDevice
 from drivers.errors import CardUnreadable, DeviceGarbled, DeviceRefused, DeviceTimeout, NoCard, PortGone
 from drivers.framed import FrameStream
-from drivers.port import BytePort, deadline_in
+from drivers.port import BytePort, deadline_in, remaining
 from protocol import emv, neo2
 from protocol.errors import FrameError
 from protocol.framing import Spoilt
@@ -89,7 +89,11 @@ class NeoReader(PortDevice[BytePort]):
     def activate(self, timeout_s: int, amount_minor: int, date: str) -> neo2.Activation:
         """Wait for a card. Raises NoCard, CardUnreadable, DeviceRefused, DeviceTimeout, PortError."""
         command = neo2.activate(timeout_s, amount_minor, date)
-        response = self._ask(command, deadline_in(timeout_s + ACTIVATION_GRACE_S))
+        try:
+            response = self._ask(command, deadline_in(timeout_s + ACTIVATION_GRACE_S))
+        except DeviceGarbled:
+            self.cancel()  # it may still be waiting for a card
+            raise
         if response is None:
             self.cancel()
             raise NoCard(f"no card within {timeout_s} s")
@@ -135,6 +139,10 @@ class NeoReader(PortDevice[BytePort]):
                 self.counted["retransmissions"] += 1
             elif response.status == neo2.STATUS_OK:
                 return response
+            elif response.status == neo2.STATUS_NOT_ALLOWED:
+                # It waits for a card that nobody wants any more: our cancel, or its answer, was lost.
+                self.counted["stale_activations"] += 1
+                self.cancel()
             else:
                 raise _refused(command, response)
         raise DeviceTimeout(f"the reader did not answer {command!r}")
@@ -152,6 +160,8 @@ class NeoReader(PortDevice[BytePort]):
                 return event
             else:
                 self.counted["other_answers"] += 1
+            if not remaining(deadline_s):
+                break  # a reader that says anything but the answer, for ever
         if damaged:
             raise DeviceGarbled(f"the reader's answer to {command!r} came damaged")
         return None

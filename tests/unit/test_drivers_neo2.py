@@ -122,11 +122,22 @@ def test_an_event_and_a_late_answer_are_skipped() -> None:
     assert port.finished
 
 
-def test_an_activation_is_never_sent_twice() -> None:
+def test_an_activation_is_never_sent_twice_but_ended_when_its_answer_was_damaged() -> None:
     broken = Turn(neo2.build_command(ACTIVATE), h(HEAD + "02 00 00 00 00 00"))
-    reader, port = opened(broken)
+    reader, port = opened(broken, answered(neo2.CANCEL, NeoResponse(0x05, 0)))
     with pytest.raises(DeviceGarbled):
         reader.activate(1, 1250, "260101")
+    assert port.finished
+
+
+def test_a_reader_that_still_waits_for_a_card_is_told_to_stop() -> None:
+    reader, port = opened(
+        answered(neo2.PING, NeoResponse(0x18, neo2.STATUS_NOT_ALLOWED)),
+        answered(neo2.CANCEL, NeoResponse(0x05, 0)),
+        answered(neo2.PING, NeoResponse(0x18, 0)),
+    )
+    assert "answers" in reader.test(deadline_in(2))
+    assert reader.counters["stale_activations"] == 1
     assert port.finished
 
 
