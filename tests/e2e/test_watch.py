@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from hwsim.host import HostServer
 from hwsim.host.settings import HostSettings
-from tests.agent_bench import AgentBench
+from tests.agent_bench import CARD, AgentBench
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +85,30 @@ def test_a_self_test_finds_the_host_that_is_gone_and_is_kept_with_its_date(tmp_p
         assert bench.agent.status()["watch"]["selftest"]["result"] == "fail"
         status, told = command(bench, "maintenance", "--note", "modem replaced")
         assert (status, len(told.splitlines()), "modem replaced" in told) == (0, 3, True)
+
+
+def test_a_case_file_explains_the_message_and_holds_no_card(tmp_path: Path, host: HostServer) -> None:
+    with AgentBench(tmp_path, [host.address]) as bench:
+        bench.agent.start()
+        host.faults.add("0200", "drop-reply")
+        host.faults.add("reversal", "code", value="57")
+        bench.sale("R1")
+        bench.until(lambda: bench.state_of("R1") == "parked", "the item is parked")
+        target = tmp_path / "case.tar.gz"
+        log = str(bench.agent.log_file)
+        assert command(bench, "bundle", "main-1", "--output", str(target), "--log", log)[0] == 0
+        with tarfile.open(target) as archive:
+            contents = {m.name: archive.extractfile(m).read() for m in archive.getmembers()}  # type: ignore[union-attr]
+        message = next(data for name, data in contents.items() if name.endswith("main-1-message.txt")).decode()
+        assert "0400" in message
+        assert "620000******0005" in message
+        pan, key = CARD["pan"], bench.directory / "mac.key"
+        whole = b"".join(contents.values())
+        for secret in (pan, pan.encode().hex(), base64.b64encode(pan.encode()).decode(), key.read_text()):
+            assert secret.encode() not in whole
+        assert list((tmp_path / "state").glob("case-*")) == []
+        status, told = command(bench, "--json", "reconcile")
+        assert (status, json.loads(told)["kind"]) == (1, "parked")
 
 
 def test_a_program_that_hangs_delays_no_reversal(tmp_path: Path, host: HostServer) -> None:

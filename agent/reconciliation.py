@@ -1,0 +1,111 @@
+"""What the host's books must show of one batch: reversed, parked, unknown, closed by hand, with the bank's references.
+
+Pure: made from items as the API shows them. Card numbers are masks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from agent.currency import money
+from agent.status_text import columns, pad
+from agent.texts_operations import operations, phrase
+
+# How a state counts in the books; in the order in which it is told. "unknown" covers all that is not decided yet.
+KINDS = ("parked", "unknown", "reversed", "settled", "stands", "none")
+BY_STATE = {
+    "completed": "stands",
+    "reversed": "reversed",
+    "settled": "settled",
+    "parked": "parked",
+    "declined": "none",
+}
+COLUMNS = (
+    *("kind", "terminal_id", "merchant_id", "batch", "stan", "rrn", "approval_code", "amount_minor", "currency"),
+    *("card", "begun_utc", "ended_utc", "response_code", "acknowledged_with", "bank_reference", "reference", "id"),
+)
+
+
+def rows(items: Iterable[Mapping[str, Any]], batch: str = "", lane: str = "") -> list[dict[str, Any]]:
+    """One row an item, the worst kinds first, then by STAN. `batch`, `lane` "": all."""
+    found = [
+        {**{name: item.get(name, "") for name in COLUMNS}, "kind": kind_of(item), "bank_reference": _reference(item)}
+        for item in items
+        if batch in ("", item["batch"]) and lane in ("", item["lane"])
+    ]
+    place = ("terminal_id", "batch")
+    found.sort(key=lambda row: (*(row[name] for name in place), KINDS.index(row["kind"]), row["stan"]))
+    return found
+
+
+def kind_of(item: Mapping[str, Any]) -> str:
+    """How an item counts in the books."""
+    return BY_STATE.get(item["state"], "unknown")
+
+
+def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
+    """With a head line; a field that a spreadsheet would compute gets an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    for row in found:
+        writer.writerow([_cell(row[name]) for name in COLUMNS])
+    return out.getvalue()
+
+
+def text(found: Sequence[Mapping[str, Any]], language: str) -> str:
+    """A table for each batch, with its sums."""
+    if not found:
+        return phrase("reconcile-none", language) + "\n"
+    lines: list[str] = []
+    for key in dict.fromkeys((row["merchant_id"], row["terminal_id"], row["batch"]) for row in found):
+        mine = [row for row in found if (row["merchant_id"], row["terminal_id"], row["batch"]) == key]
+        merchant, terminal, batch = key
+        lines += [phrase("reconcile-head", language, merchant=merchant, terminal=terminal, batch=batch), ""]
+        lines += [*_table(mine, language), "", *_sums(mine, language), ""]
+    if any(row["kind"] == "unknown" for row in found):
+        lines.append(phrase("reconcile-unknown", language))
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _table(mine: Sequence[Mapping[str, Any]], language: str) -> list[str]:
+    cells = [
+        [
+            operations().word("reconcile", row["kind"]).of(language),
+            row["stan"],
+            row["rrn"] or "-",
+            money(row["amount_minor"], row["currency"]),
+            row["card"] or "-",
+            row["bank_reference"] or "-",
+            row["id"],
+        ]
+        for row in mine
+        if row["kind"] != "none"
+    ]
+    widths = [max((columns(row[at]) for row in cells), default=0) + 2 for at in range(7)]
+    return ["".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _sums(mine: Sequence[Mapping[str, Any]], language: str) -> list[str]:
+    lines = []
+    for kind in KINDS:
+        of_kind = [row for row in mine if row["kind"] == kind]
+        for currency in dict.fromkeys(row["currency"] for row in of_kind):
+            chosen = [row for row in of_kind if row["currency"] == currency]
+            amount = money(sum(row["amount_minor"] for row in chosen), currency)
+            word = operations().word("reconcile", kind)
+            lines.append(phrase("reconcile-sum", language, kind=word, count=str(len(chosen)), amount=amount))
+    return lines
+
+
+def _reference(item: Mapping[str, Any]) -> str:
+    closing = item.get("closing")
+    return str(closing["bank_reference"]) if closing else ""
+
+
+def _cell(value: Any) -> str:
+    shown = str(value)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@", "\t")) else shown
