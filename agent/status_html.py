@@ -14,6 +14,7 @@ from agent.status_html_history import History
 from agent.status_html_item import finished_table, heads, item_body
 from agent.status_html_markup import Html, escape, join, of, tag, told
 from agent.status_html_page import facts, figure, page, say, section, table, words
+from agent.status_html_watch import LOOK, alerts, self_test, session
 from agent.status_text import local_time
 from agent.texts import catalogue, duration
 
@@ -21,7 +22,6 @@ from agent.texts import catalogue, duration
 ITEMS_MAX = 60
 # How often an open page looks for a newer one.
 RELOAD_S = 10
-_LOOK = {"ok": "good", "warning": "warn", "critical": "bad", "unknown": "none"}
 _LINK_LOOK = {"up": "good", "down": "bad", "unknown": "none"}
 
 
@@ -35,6 +35,7 @@ def render(document: Mapping[str, Any], history: History, page_every_s: float) -
                 _verdict(document),
                 _money(document),
                 _conditions(document),
+                alerts(document),
                 _queue(document),
                 _history(document, history),
                 _lanes(document, history),
@@ -93,7 +94,7 @@ def _verdict(document: Mapping[str, Any]) -> Html:
         tag("span", word, " ", tag("span", overall["code"], class_="code"), class_="word"),
         tag("p", told(overall, "text"), id="headline"),
         tag("p", since, class_="small"),
-        class_=f"verdict {_LOOK[overall['severity']]}",
+        class_=f"verdict {LOOK[overall['severity']]}",
     )
 
 
@@ -157,7 +158,7 @@ def _conditions(document: Mapping[str, Any]) -> Html:
                 "li",
                 tag("p", tag("strong", told(one, "text")), " ", code),
                 tag("p", who, " ", told(one, "action"), class_="do"),
-                class_=_LOOK[one["severity"]],
+                class_=LOOK[one["severity"]],
             )
         )
     return section("conditions", say("conditions"), tag("ul", *entries, class_="steps-to-take"))
@@ -250,7 +251,14 @@ def _lane(lane: Mapping[str, Any], history: History, plot: str) -> Html:
         ]
     )
     shape = _band_figure(history, f"lane {lane['name']}", plot, _LINK_LOOK, "link")
-    return tag("article", heading, tag("div", state), shape, facts([*pairs, *_link(link)]), class_="card")
+    return tag(
+        "article",
+        heading,
+        tag("div", state),
+        shape,
+        facts([*pairs, (say("sign-on"), session(lane)), *_link(link)]),
+        class_="card",
+    )
 
 
 def _sells(lane: Mapping[str, Any]) -> Html:
@@ -319,6 +327,7 @@ def _store(document: Mapping[str, Any]) -> Html:
         (say("version"), escape(agent["version"])),
         (say("process"), escape(str(agent["pid"]))),
         (say("uptime"), of(duration(agent["uptime_s"]))),
+        (say("self-test"), self_test(document)),
     ]
     warnings = [tag("p", warning, class_="warn small") for warning in store["warnings"]]
     return section("store", say("store"), tag("div", facts(pairs), *warnings, class_="card"))

@@ -19,6 +19,7 @@ from agent.status_html import ITEMS_MAX, render
 from agent.status_html_history import History
 from agent.status_html_markup import both, escape, tag
 from agent.status_html_page import words
+from agent.status_text import local_time
 from agent.texts import placeholders
 from tests.unit.status_samples import PANS, StillLoop, evidence, link, owed, parked, scene
 
@@ -167,6 +168,28 @@ def test_a_stopped_agent_is_said_above_everything() -> None:
 def test_the_page_believes_itself_as_long_as_the_slower_of_both_writers() -> None:
     document, page = shown()
     assert f'data-stale="{document["stale_after_s"] + 5:g}"' in page
+
+
+def test_alerts_self_test_and_sign_on_are_shown_where_there_are_some() -> None:
+    document, without = shown()
+    assert "alerts-all" not in without
+    alert = {
+        "code": "W-PAPER", "severity": "warning", "since_utc": "2026-01-02T03:00:00Z",
+        "text_en": "paper <low>", "text_zh": "纸将尽", "action_en": "new roll", "action_zh": "换纸",
+    }  # fmt: skip
+    test = {"at_utc": "2026-01-01T00:00:00Z", "result": "warn", "due_utc": "2026-01-08T00:00:00Z", "overdue": True}
+    session = {"signs_on": True, "signed_on": False, "since_utc": "", "last_error": "E-LINK-DNS: <x>"}
+    lanes = [{**document["lanes"][0], "session": session}]
+    page = render({**document, "lanes": lanes, "watch": {"alerts": [alert], "selftest": test}}, History(), 5.0)
+    for text in (
+        "paper &lt;low&gt;",
+        "换纸",
+        "W-PAPER",
+        "NOT SIGNED ON",
+        "E-LINK-DNS: &lt;x&gt;",
+        f"due {local_time('2026-01-08T00:00:00Z')}",
+    ):
+        assert text in page
 
 
 def test_history_keeps_changes_and_forgets_what_is_older_than_its_window() -> None:
