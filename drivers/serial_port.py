@@ -37,7 +37,7 @@ from drivers.port import READ_BYTES_MAX, PortCounters, remaining, split_options
 
 SLICE_S = 0.05  # longest time in one system call: a close from elsewhere is noticed after it
 CLOSE_WAIT_S = 4 * SLICE_S  # then the call under way is stuck in the kernel, and closing is all that is left
-URL_WRITE_S = 5.0  # pyserial's URL handlers cannot be given a deadline a call; none may wait longer
+URL_WRITE_S = 5.0  # longest write through a URL handler; over rfc2217:// the only bound, pyserial sets it once
 DEFAULT_BAUD, DEFAULT_FORMAT, DEFAULT_FLOW = 9600, "8N1", "none"
 FLOWS = ("none", "rtscts", "xonxoff", "dsrdtr")
 OWN_OPTIONS = ("baud", "format", "flow")
@@ -94,7 +94,7 @@ class SerialPort:
         """See BytePort."""
         descriptor = getattr(self._device, "fd", None)
         if not isinstance(descriptor, int):
-            return self._write_url(data)
+            return self._write_url(data, deadline_s)
         sent = 0
         while sent < len(data):
             sent += self._write_slice(descriptor, data[sent : sent + READ_BYTES_MAX])
@@ -117,8 +117,10 @@ class SerialPort:
         self._counters.bytes_written += count
         return count
 
-    def _write_url(self, data: bytes) -> None:
+    def _write_url(self, data: bytes, deadline_s: float) -> None:
         try:
+            if not self._address.startswith("rfc2217://"):  # there, a new time-out is a negotiation
+                self._device.write_timeout = max(SLICE_S, min(remaining(deadline_s), URL_WRITE_S))
             self._device.write(data)
         except serial.SerialTimeoutException:
             self._counters.write_timeouts += 1

@@ -85,6 +85,7 @@ def start_host(stack: ExitStack, directory: Path, dialect: str) -> dict[str, str
     from hwsim.host.server import HostServer  # on use: a bench of devices alone does not need asyncio
 
     control = str(directory / HOST_CONTROL_NAME)
+    stack.callback(Path(control).unlink, missing_ok=True)  # runs after the host has ended
     host = stack.enter_context(HostServer(dialect, control=control))
     return {"address": host.address, "dialect": dialect, "control": control}
 

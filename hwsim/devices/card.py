@@ -124,6 +124,7 @@ class EmvCard:
     def __init__(self, spec: CardSpec) -> None:
         self.spec = spec
         self.atc = int(spec.number("atc"))
+        self.last_online_atc = 0  # 9F13: of the last transaction that this card completed online
         self.pin_tries = PIN_TRIES
         self.decisions: list[str] = []
         self.refuse_second = spec.text("second_ac") == "AAC"
@@ -231,7 +232,11 @@ class EmvCard:
         return tlv("77", tlv("82", self.spec.data("aip")) + tlv("94", bytes.fromhex("0801010010010200"))) + OK
 
     def get_data(self, header: bytes, _data: bytes) -> bytes:
-        values = {0x9F36: self.atc.to_bytes(2, "big"), 0x9F17: bytes([self.pin_tries])}
+        values = {
+            0x9F13: self.last_online_atc.to_bytes(2, "big"),
+            0x9F17: bytes([self.pin_tries]),
+            0x9F36: self.atc.to_bytes(2, "big"),
+        }
         tag = header[2] << 8 | header[3]
         return tlv(f"{tag:04X}", values[tag]) + OK if tag in values else b"\x6a\x88"
 
@@ -260,6 +265,8 @@ class EmvCard:
         if len(data) != list_length(wanted):
             return b"\x67\x00"
         kind = self._first_kind(asked) if self._generated == 0 else self._second_kind(asked, wanted, data)
+        if self._generated == 1 and kind == 0x40:
+            self.last_online_atc = self.atc
         self._generated = 2 if kind != 0x80 else 1
         self.decisions.append(f"{CRYPTOGRAM_NAMES[kind]} {self.atc}")
         return self._cryptogram(kind, data) + OK

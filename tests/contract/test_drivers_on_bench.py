@@ -72,6 +72,21 @@ def test_a_card_is_read_and_makes_both_cryptograms(bench: Bench, reader: CcidRea
     reader.power_off()
 
 
+def test_a_card_tells_after_a_power_cut_whether_it_completed_its_last_transaction(
+    bench: Bench, reader: CcidReader
+) -> None:
+    bench.reader.insert_card("unionpay-credit")
+    for finished, known in ((True, "done"), (False, "not done")):
+        reader.wait_card(2)
+        reader.read_card(TERMINAL)
+        counter = reader.first_generate_ac(TERMINAL).counter
+        if finished:
+            reader.second_generate_ac(True, "00")
+        reader.power_off()  # the card forgets its session and keeps its book
+        assert reader.last_outcome(counter).known == known
+    assert reader.last_outcome("0063").known == "unknown"
+
+
 def test_a_card_that_refuses_after_approval_says_aac(bench: Bench, reader: CcidReader) -> None:
     bench.reader.insert_card("unionpay-second-ac-refused")
     reader.wait_card(2)

@@ -146,7 +146,9 @@ def test_the_printed_slips_are_shown(running: Running) -> None:
 def test_up_starts_a_host_when_asked_for(tmp_path: Path) -> None:
     bench = Running(tmp_path, "--host", "unionpay")
     assert json.loads(bench.line)["host"]["dialect"] == "unionpay"
+    assert "host-control" in os.listdir(tmp_path)
     assert bench.end() == (0, "")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_recorded_device_can_be_replayed(running: Running, tmp_path: Path) -> None:

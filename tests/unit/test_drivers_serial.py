@@ -170,6 +170,20 @@ def test_a_socket_port_notices_the_other_sides_end() -> None:
     server.close()
 
 
+def test_a_write_to_a_socket_that_nobody_reads_ends_at_the_deadline() -> None:
+    server = sockets.create_server(("127.0.0.1", 0))
+    port = open_port(f"socket://127.0.0.1:{server.getsockname()[1]}")
+    peer, _ = server.accept()
+    began = time.monotonic()
+    with pytest.raises(PortTimeout):
+        for _ in range(1000):
+            port.write(bytes(1_000_000), deadline_in(0.2))
+    assert time.monotonic() - began < 4
+    port.close()
+    peer.close()
+    server.close()
+
+
 def test_addresses_are_read() -> None:
     url, settings = parse_address("serial:/dev/pos/pinpad?baud=19200&format=7E1&flow=xonxoff")
     assert url == "/dev/pos/pinpad"
