@@ -17,6 +17,7 @@ from agent.texts import Text, duration
 
 # Reversals shown on the page; a spreadsheet takes all of them.
 CASES_MAX = 200
+INCIDENTS_MAX = 200
 _TROUBLE = {"people": "warn", "host": "warn"}
 _STATES = ("completed", "declined", "reversed", "settled", "pending")
 
@@ -123,10 +124,11 @@ def _incidents(report: Mapping[str, Any]) -> Html:
             ("tries", ""), ("cause", ""),
         )
     ]  # fmt: skip
-    rows = [row(heads, _incident(one)) for one in found]
-    return section(
-        "incidents", _say("incidents"), _incident_plot(report), table(heads, [rows], escape("incidents"), rows=True)
-    )
+    rows = [row(heads, _incident(one)) for one in found[-INCIDENTS_MAX:]]
+    left = len(found) - INCIDENTS_MAX
+    more = tag("p", _say("cases-more", count=str(left))) if left > 0 else ""
+    shown = table(heads, [rows], escape("incidents"), rows=True)
+    return section("incidents", _say("incidents"), _incident_plot(report), shown, more)
 
 
 def _incident(one: Mapping[str, Any]) -> list[Html]:
