@@ -19,7 +19,7 @@ from agent.journal_contract import Entry, Row, Store
 from agent.loop import Clock, Loop, RefusedError, is_transaction
 from agent.outcomes import Lost, Outcome, Replied
 from agent.records import State, Transaction
-from agent.session_desk import TRY_NOW, Ended, SessionDesk, Turn, entry_of
+from agent.session_desk import Ended, SessionDesk, Turn, entry_of
 from agent.session_texts import SETTLED
 from agent.settlement import TOTALS_FIELD, Totals, equal, next_batch, supported, totals_of
 from protocol.frozen import dataclass
@@ -89,7 +89,7 @@ class BatchDesk:
         """One try of each owed reversal, if the profile wants it, and the end of what is under way."""
         before = {txn.id: txn.attempts for txn in self.open_items(lane_name)}
         if "before-settlement" in self._loop.lane(lane_name).policy.retry.triggers:
-            self._loop.resume(lane_name, TRY_NOW)
+            self._loop.resume(lane_name, "before-settlement")
         await self._desk.until(
             lambda: not any(_still_to_try(txn, before) for txn in self.open_items(lane_name)), BEFORE_SETTLEMENT_WAIT_S
         )

@@ -51,6 +51,8 @@ from protocol.reversal import learn, reason_code, render
 
 Decision = tuple[Transaction, tuple[Effect, ...]]
 
+# The moments at which also what the host refused before is tried; a link or a device that is back only helps the rest.
+TRY_ALL = frozenset({"before-sale", "sign-on", "before-settlement"})
 # The cause of a `Reverse` that stands for the application's own 0400 or 0420 (agent/gateway_lane.py).
 OWN_REVERSAL = "own-reversal"
 
@@ -225,7 +227,7 @@ def owed_restart(record: Transaction, event: Restart, now: Now, policy: Policy) 
 
 def owed_resume(record: Transaction, event: Resume, now: Now, policy: Policy) -> Decision:
     """The obstacle is gone: try soon, and start the waiting times anew."""
-    if record.sending or record.held or (event.cause != "before-sale" and not record.last_error):
+    if record.sending or record.held or (event.cause not in TRY_ALL and not record.last_error):
         return record, ()
     return replace(record, failures_in_a_row=0, wake_at=now.mono + policy.spread_s(record.id)), ()
 

@@ -122,7 +122,7 @@ class Restart(Event):
 
 @dataclass(frozen=True, slots=True)
 class Resume(Event):
-    """Something that may have been the obstacle is back. `cause`: link-up, device-ready, before-sale."""
+    """Something that may have been the obstacle is back. `cause`: link-up, device-ready, before-sale, sign-on, ..."""
 
     cause: str
 

@@ -31,8 +31,6 @@ from protocol.errors import AgentError, MacError, MessageError
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 
-# The cause of Resume with which the engine also tries what the host refused before.
-TRY_NOW = "before-sale"
 # A sale waits so long for a sign-on that is under way; then it is refused. Assumed: as for reversals before a sale.
 READY_WAIT_S = 10.0
 # After these the reversals cannot succeed before a sign-on: it goes first.
@@ -331,7 +329,7 @@ class SessionDesk:
     def _signed_on(self, lane_name: str, seat: Seat) -> None:
         log.info("lane %s: signed on, batch %s", lane_name, seat.session.batch)
         if "sign-on" in seat.policy.lane.retry.triggers:
-            self._loop.resume(lane_name, TRY_NOW)
+            self._loop.resume(lane_name, "sign-on")
 
     async def _regular_echo(self, lane_name: str) -> None:
         try:
