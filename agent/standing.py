@@ -84,9 +84,9 @@ class Standing:
             return LinkError("garbage", f"{self.host} sent what is no frame: {error.text}")
 
     def _cut(self, data: bytes) -> Iterator[HostFrame]:
-        """Frames, each given before the bytes behind it are looked at: an answer is not lost to junk after it."""
-        for at in range(len(data)):
-            yield from self._frames.feed(data[at : at + 1])
+        """Frames; those before a damaged place are given first: an answer is not lost to junk after it."""
+        yield from self._frames.feed(data)
+        yield from self._frames.feed(b"")  # damage behind the frames is told now, not with the next bytes
 
     async def _next_bytes(self) -> bytes:
         """More bytes; the rest of a begun frame must come within the reply time-out. Raises LinkError."""
