@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent import config as settings
+from agent.config_checks import ProfileLoader
 from agent.connection import Host
 from agent.hostlink import LaneLink
 from agent.loop import Gate, Lane
@@ -35,9 +36,27 @@ class Ears:
     host_chosen: Callable[[int, str], None]
 
 
-def lane_profile(lane: settings.Lane, directories: tuple[Path, ...]) -> Profile:
+class ProfileShelf:
+    """Each profile is read once for a start or a reload: the check of the configuration and the lanes share it."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, tuple[Path | str, ...]], Profile] = {}
+
+    def load(self, name: str, directories: Sequence[Path | str] = ()) -> Profile:
+        """As `load_profile`. Raises ProfileError."""
+        key = (name, tuple(directories))
+        if key not in self._read:
+            self._read[key] = load_profile(name, directories)
+        return self._read[key]
+
+    def clear(self) -> None:
+        """The next reader finds what the files say then."""
+        self._read.clear()
+
+
+def lane_profile(lane: settings.Lane, directories: tuple[Path, ...], load: ProfileLoader = load_profile) -> Profile:
     """The lane's dialect with the retry rules that the configuration replaces."""
-    profile = load_profile(lane.profile, directories)
+    profile = load(lane.profile, directories)
     return dataclasses.replace(profile, retry=settings.retry_rules(lane, profile.retry))
 
 
