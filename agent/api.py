@@ -95,6 +95,7 @@ class Api:
         self._devices = devices
         self._settling = settling
         self.session_ready: Callable[[str], Awaitable[None]] | None = None  # waits for a sign-on under way
+        self.plan_objection: Callable[[], str] = str  # why an emergency plan lets no sale start; "" if it may
         self._turns: dict[str, asyncio.Lock] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
@@ -159,6 +160,7 @@ class Api:
 
     async def send(self, lane_name: str, order: Order) -> Transaction:
         """Wait for sign-on and lane, give pending reversals their turn, record the intent and let it leave."""
+        self._refuse_by_plan()
         if self.session_ready is not None:
             await self.session_ready(lane_name)
         return await self.in_turn(lane_name, lambda: self._loop.begin(lane_name, order))
@@ -200,6 +202,7 @@ class Api:
         before = self._repeated(lane.name, given)
         if before is not None:
             return self._described(before, repeated=True)
+        self._refuse_by_plan()
         return self._described(self._loop.begin(lane.name, self._order(given, "application")))
 
     def reply(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
@@ -356,6 +359,10 @@ class Api:
 
     def _device_view(self, name: str) -> Any:
         return next(device for device in self._views["devices"]() if device["name"] == name)
+
+    def _refuse_by_plan(self) -> None:
+        if objection := self.plan_objection():
+            raise RefusedError("A-PLAN", objection, "see reversalctl plan; take cash until it is over")
 
     async def _before_sale(self, lane_name: str) -> None:
         """The profile may want what is owed to go out before a new sale: one try each, for a while."""

@@ -137,6 +137,7 @@ class Daemon(Listener):
         self.api.methods |= maintenance.methods
         self.views.watch = self.monitor.shown
         self.views.extra = self.monitor.conditions
+        self.api.plan_objection = self.monitor.plans.objection
         self._writer = StatusWriter(configuration.agent.run_dir)
 
     # --- life ----------------------------------------------------------------------------------
@@ -388,6 +389,8 @@ class Daemon(Listener):
         began = self._aio.time()
         document = self.views.status()
         self.monitor.look(document, self.clock.now())
+        if self.monitor.hurries:
+            self._probe()
         self._writer.write({**document, "watch": self.monitor.shown()})
         self._status_cost_s = self._aio.time() - began
 

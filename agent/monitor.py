@@ -18,9 +18,10 @@ from agent.config_schema import Configuration
 from agent.device_errors import errors_of
 from agent.events import Now
 from agent.maintenance import Maintenance
+from agent.plans import Plans
 from agent.power import Power, power
 from agent.records import Transaction
-from agent.status_conditions import of_selftest
+from agent.status_conditions import of_plan, of_selftest
 from agent.texts import Text
 from agent.trends import Trends
 
@@ -64,6 +65,7 @@ class Monitor:
         self._read_power = read_power
         self.maintenance = maintenance
         self._board = Board()
+        self.plans = Plans()
         self.trends = Trends(configuration().alerts.window_s)
         self._delivery = Delivery(spawn, self._print, lambda: configuration().agent.language)
         self._looked_at: float | None = None
@@ -89,6 +91,7 @@ class Monitor:
         found = [*evaluate(self._seen(document, now), rules), *self._of_power(now)]
         for notice in self._board.update(found, rules, now.mono, now.at_utc):
             self._delivery.deliver(notice, rules)
+        self._trigger(now)
         if rules.metrics_file is not None:
             self._write_metrics(document)
 
@@ -96,12 +99,19 @@ class Monitor:
         """For the status: the alerts that stand."""
         return {
             "alerts": [notice.document() for notice in self._board.standing()],
+            "plans": [plan.document() for plan in self.plans.active()],
             "selftest": self.maintenance.selftest(),
         }
 
     def conditions(self) -> list[dict[str, Any]]:
         """What the status says of it beside its own conditions."""
-        return of_selftest(self.maintenance.selftest())
+        plans = [of_plan(plan.rules.name, plan.title) for plan in self.plans.active()]
+        return [*plans, *of_selftest(self.maintenance.selftest())]
+
+    @property
+    def hurries(self) -> bool:
+        """Whether lost hosts are looked for more often than usual."""
+        return any(plan.rules.name == "host-outage" for plan in self.plans.active())
 
     def close(self) -> None:
         """The end."""
@@ -120,6 +130,16 @@ class Monitor:
             device_errors={device["name"]: self.trends.device_errors(device["name"], now.mono) for device in devices},
             clock_jump_s=self._jump_s,
         )
+
+    def _trigger(self, now: Now) -> None:
+        """Emergency plans whose time has come: they stand in the status, and on paper where that is wanted."""
+        alerts = {notice.alert.code: notice for notice in self._board.standing()}
+        for plan in self.plans.update(self._configuration().plans, alerts, now.mono, now.at_utc):
+            log.error("emergency plan %s: %s", plan.rules.name, plan.title.of(self._configuration().agent.language))
+            if plan.rules.print_notice:
+                steps = [line for step in plan.people for line in (step.zh, step.en)]
+                lines = [plan.rules.name, plan.title.zh, plan.title.en, *steps]
+                self._paper.notice(f"plan/{plan.rules.name}/{plan.since_utc}", lines)
 
     def _note_clock(self, now: Now) -> None:
         """A jump is told for a while; a slow correction of a good clock is none."""

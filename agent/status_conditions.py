@@ -89,6 +89,11 @@ def conditions(
     return found or [_condition("S-OK")]
 
 
+def of_plan(name: str, title: Text) -> dict[str, Any]:
+    """An emergency plan that is on."""
+    return _condition("S-PLAN", plan=name, title=title)
+
+
 def of_selftest(last: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """A self test that failed, or whose next one is overdue; none was ever made: nothing."""
     if last is None:

@@ -38,13 +38,24 @@ class CheckTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanTexts:
+    """One [plan.NAME]."""
+
+    title: Text
+    agent: Text
+    people: tuple[Text, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Operations:
     """The texts by group and code."""
 
     alerts: Mapping[str, AlertTexts]
     checks: Mapping[str, CheckTexts]
+    plans: Mapping[str, PlanTexts]
     refusals: Mapping[str, Text]
     phrases: Mapping[str, Text]
+    drills: Mapping[str, Text]
     words: Mapping[str, Mapping[str, Text]]
 
     def word(self, kind: str, name: str) -> Text:
@@ -75,14 +86,20 @@ def _read(data: Mapping[str, Any]) -> Operations:
     return Operations(
         alerts={code: _alert(table) for code, table in data["alert"].items()},
         checks={code: CheckTexts(**_texts(table)) for code, table in data["check"].items()},
+        plans={name: _plan(table) for name, table in data["plan"].items()},
         refusals=_texts(data["refusal"]),
         phrases=_texts(data["phrase"]),
+        drills=_texts(data["drill"]),
         words={kind: _texts(table) for kind, table in data["words"].items()},
     )
 
 
 def _alert(table: Mapping[str, Any]) -> AlertTexts:
     return AlertTexts(table["severity"], table["who"], _text(table["text"]), _text(table["action"]))
+
+
+def _plan(table: Mapping[str, Any]) -> PlanTexts:
+    return PlanTexts(_text(table["title"]), _text(table["agent"]), tuple(map(_text, table["people"])))
 
 
 def _text(pair: Mapping[str, str]) -> Text:
@@ -101,7 +118,11 @@ def all_texts(texts: Operations) -> Iterator[tuple[str, Text]]:
     for code, check in texts.checks.items():
         for part in ("title", "ok", "bad", "action"):
             yield f"checks.{code}.{part}", getattr(check, part)
-    for group in ("refusals", "phrases"):
+    for name, plan in texts.plans.items():
+        yield f"plans.{name}.title", plan.title
+        yield f"plans.{name}.agent", plan.agent
+        yield from ((f"plans.{name}.people.{number}", step) for number, step in enumerate(plan.people))
+    for group in ("refusals", "phrases", "drills"):
         for name, text in getattr(texts, group).items():
             yield f"{group}.{name}", text
     for kind, words in texts.words.items():

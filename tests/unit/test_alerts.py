@@ -345,7 +345,7 @@ class Paper:
 
 
 def monitor(rules: Alerts, paper: Paper, supply: Power = Power()) -> Monitor:  # noqa: B008
-    configuration = SimpleNamespace(alerts=rules, selftest=SelfTest(), agent=SimpleNamespace(language="zh"))
+    configuration = SimpleNamespace(alerts=rules, selftest=SelfTest(), plans=(), agent=SimpleNamespace(language="zh"))
     return Monitor(
         lambda: cast(Configuration, configuration),
         lambda: [{"name": "printer", "counters": {"bytes_read": 9, "frame_errors": 2}}],

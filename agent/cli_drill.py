@@ -1,0 +1,196 @@
+"""`reversalctl plan` and `drill`: what to do in an emergency, and playing it on simulators."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent.cli_place import CommandError, Place
+from agent.drill import SCRIPTS, Drill
+from agent.loop import Clock
+from agent.status_text import wrap
+from agent.texts_operations import operations, phrase
+
+STAGE = "hwsim.drill_stage"
+
+
+class Caller(Protocol):
+    """What a command needs of the command line (agent/cli.py's Command)."""
+
+    options: argparse.Namespace
+    place: Place
+
+    def call(self, method: str, **params: Any) -> Any: ...
+    def print(self, text: str) -> None: ...
+    @property
+    def language(self) -> str: ...
+
+
+def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
+    """The commands of this file. `parents`: the general options."""
+    text = "the emergency plans: which are on, what the agent does, what people do"
+    shown = subparsers.add_parser("plan", help=text, description=text, parents=parents)
+    shown.set_defaults(action=plan)
+    shown.add_argument("name", nargs="?", default="", choices=("", *SCRIPTS), metavar="NAME")
+    text = "play an emergency plan on simulators, with a score; never against a live agent"
+    played = subparsers.add_parser("drill", help=text, description=text, parents=parents)
+    played.set_defaults(action=drill)
+    played.add_argument("name", choices=tuple(SCRIPTS), metavar="NAME", help=", ".join(SCRIPTS))
+    played.add_argument("--record", type=Path, metavar="FILE", help="keep the record as JSON")
+
+
+def plan(command: Caller) -> int:
+    """The plans; those that are on are marked."""
+    active = _active(command)
+    names = [command.options.name] if command.options.name else list(operations().plans)
+    if command.options.json:
+        command.print("".join(json.dumps(_plan(name, active), ensure_ascii=False) + "\n" for name in names))
+        return 0
+    lines: list[str] = []
+    for name in names:
+        texts, language = operations().plans[name], command.language
+        lines += [f"{'* ' if name in active else '  '}{name}: {texts.title.of(language)}"]
+        lines += wrap(texts.agent.of(language), 78, "    ")
+        steps = active.get(name, {}).get(f"people_{language}") or [step.of(language) for step in texts.people]
+        for number, step in enumerate(steps, 1):
+            lines += wrap(f"{number}. {step}", 78, "    ")
+    command.print("\n".join(lines))
+    return 0
+
+
+def drill(command: Caller, typed: Iterator[str] | None = None) -> int:
+    """One drill; 0 when every step was done."""
+    given = command.options
+    if given.config or given.socket or given.status_file:
+        raise CommandError("C-DRILL-LIVE")
+    language, played, began = command.language, Drill(given.name), time.perf_counter()
+    with _stage(given.name) as (configuration, tell):
+        title = operations().plans[given.name].title
+        command.print(phrase("drill-begins", language, plan=given.name, title=title))
+        for line in typed or _keyboard():
+            if line == "end" or not _typed(command, played, line, configuration, tell):
+                break
+    record = played.record(time.perf_counter() - began, Clock().now().at_utc)
+    _tell_record(command, record)
+    return 0 if record["passed"] else 1
+
+
+def _typed(command: Caller, played: Drill, line: str, configuration: str, tell: Callable[[str], None]) -> bool:
+    """One line of the trainee; whether the drill goes on."""
+    language = command.language
+    if line == "help":
+        step = played.help()
+        if step is not None:
+            command.print(phrase("drill-help", language, step=played.text(step)))
+        return step is not None
+    if not line.startswith("reversalctl"):
+        if line:
+            command.print(phrase("drill-unknown", language))
+        return True
+    command.print(_run(line, configuration, language))
+    step = played.enter(line)
+    if step is not None:
+        command.print(phrase("drill-step", language, step=played.text(step)))
+        if step.mends:
+            tell("mend")
+    return played.next() is not None
+
+
+def _run(line: str, configuration: str, language: str) -> str:
+    """A trainee's command, always at the drill's own agent: options that name another one are refused."""
+    from agent.cli import main  # agent/cli.py loads this file: the other way round only on use
+
+    try:
+        words = shlex.split(line)[1:]
+    except ValueError as error:
+        return str(error)
+    if any(word.startswith(("--conf", "--sock", "--status-f")) for word in words) or "drill" in words:
+        return CommandError("C-DRILL-LIVE").sentence(language)
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+            main(["--config", configuration, "--language", language, *words], out, err)
+    except SystemExit:
+        pass  # a wrong command line: what it says is in `err`
+    return (out.getvalue() + err.getvalue()).rstrip("\n")
+
+
+@contextlib.contextmanager
+def _stage(name: str) -> Iterator[tuple[str, Callable[[str], None]]]:
+    """The simulators' process: the drill's configuration, and how to tell it something. Raises CommandError."""
+    line = [sys.executable, "-m", STAGE, name]
+    process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        told = json.loads(process.stdout.readline() or '{"error": "it ended at once"}')
+        if "configuration" not in told:
+            raise CommandError("C-NO-STAGE", problem=str(told["error"]))
+
+        def tell(word: str) -> None:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(word + "\n")
+            process.stdin.flush()
+            process.stdout.readline()
+
+        yield told["configuration"], tell
+    finally:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            process.communicate("end\n", timeout=30)
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def _keyboard() -> Iterator[str]:
+    while True:
+        try:
+            yield input("drill> ").strip()
+        except EOFError:
+            return
+
+
+def _tell_record(command: Caller, record: dict[str, Any]) -> None:
+    file = command.options.record
+    if file is not None:
+        try:
+            file.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise CommandError("C-CANNOT-WRITE", path=str(file), problem=error.strerror or "") from None
+    if command.options.json:
+        command.print(json.dumps(record, ensure_ascii=False))
+        return
+    result = phrase("drill-passed" if record["passed"] else "drill-failed", command.language)
+    values = {name: str(len(record[name])) for name in ("done", "steps", "alone")}
+    seconds = str(record["seconds"])
+    command.print(
+        phrase("drill-score", command.language, plan=record["plan"], seconds=seconds, result=result, **values)
+    )
+
+
+def _active(command: Caller) -> dict[str, dict[str, Any]]:
+    """The plans that are on; none where no agent answers: the plans are shown anyway."""
+    try:
+        watch = command.call("agent.status").get("watch", {})
+    except CommandError:
+        return {}
+    return {plan["name"]: plan for plan in watch.get("plans", ())}
+
+
+def _plan(name: str, active: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    texts = operations().plans[name]
+    known = {"name": name, "on": name in active}
+    for language in ("en", "zh"):
+        known |= {f"title_{language}": texts.title.of(language), f"agent_{language}": texts.agent.of(language)}
+        known[f"people_{language}"] = [step.of(language) for step in texts.people]
+    return {**known, **active.get(name, {})}
