@@ -21,6 +21,7 @@ from agent.status_text import wrap
 from agent.texts_operations import operations, phrase
 
 STAGE = "hwsim.drill_stage"
+EX_USAGE = 64  # sysexits.h begins here; below are the results of checks
 
 
 class Caller(Protocol):
@@ -96,8 +97,9 @@ def _typed(command: Caller, played: Drill, line: str, configuration: str, tell: 
         if line:
             command.print(phrase("drill-unknown", language))
         return True
-    command.print(_run(line, configuration, language))
-    step = played.enter(line)
+    told, status = _run(line, configuration, language)
+    command.print(told)
+    step = played.enter(line) if status < EX_USAGE else None  # a command that could not be done is no step
     if step is not None:
         command.print(phrase("drill-step", language, step=played.text(step)))
         if step.mends:
@@ -105,23 +107,23 @@ def _typed(command: Caller, played: Drill, line: str, configuration: str, tell: 
     return played.next() is not None
 
 
-def _run(line: str, configuration: str, language: str) -> str:
-    """A trainee's command, always at the drill's own agent: options that name another one are refused."""
+def _run(line: str, configuration: str, language: str) -> tuple[str, int]:
+    """A trainee's command and its exit status, always at the drill's own agent: naming another one is refused."""
     from agent.cli import main  # agent/cli.py loads this file: the other way round only on use
 
     try:
         words = shlex.split(line)[1:]
     except ValueError as error:
-        return str(error)
+        return str(error), EX_USAGE
     if any(word.startswith(("--conf", "--sock", "--status-f")) for word in words) or "drill" in words:
-        return CommandError("C-DRILL-LIVE").sentence(language)
-    out, err = io.StringIO(), io.StringIO()
+        return CommandError("C-DRILL-LIVE").sentence(language), EX_USAGE
+    out, err, status = io.StringIO(), io.StringIO(), EX_USAGE
     try:
         with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
-            main(["--config", configuration, "--language", language, *words], out, err)
+            status = main(["--config", configuration, "--language", language, *words], out, err)
     except SystemExit:
         pass  # a wrong command line: what it says is in `err`
-    return (out.getvalue() + err.getvalue()).rstrip("\n")
+    return (out.getvalue() + err.getvalue()).rstrip("\n"), status
 
 
 @contextlib.contextmanager

@@ -19,7 +19,13 @@ from hwsim.host import HostServer
 from hwsim.host.keys import UNIONPAY_MAK_DOUBLE
 from protocol.errors import AgentError
 
-SALE = {"reference": "DRILL-1", "amount_minor": 8800, "pan": "6200000000000005", "expiry": "3012"}
+SALE = {
+    "reference": "DRILL-1",
+    "amount_minor": 8800,
+    "pan": "6200000000000005",
+    "expiry": "3012",
+    "pos_entry_mode": "012",
+}
 
 CONFIGURATION = """\
 # Written for a drill; the key is a public test key.
