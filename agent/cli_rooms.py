@@ -17,6 +17,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "agent.cli_devices": ("devices",),
     "agent.cli_keys": ("keys",),
     "agent.cli_drill": ("plan", "drill"),
+    "agent.cli_pages": ("completion",),
     "agent.cli_protocol": ("explain", "profile", "replay"),
     "agent.cli_report": ("watch", "report"),
     "agent.cli_selftest": ("selftest", "maintenance"),
