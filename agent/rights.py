@@ -52,17 +52,11 @@ METHODS: dict[str, Right] = {
     "device.inhibit": "act",
     "device.release": "act",
     "agent.reload": "act",
-    "slip.print": "act",
-    "maintenance.note": "act",
-    "maintenance.list": "read",
     "session.sign_on": "act",
     "session.echo": "act",
     "batch.settle": "act",
     "slip.print": "act",
     "maintenance.note": "act",
-    "slip.print": "act",
-    "maintenance.note": "act",
-    "maintenance.list": "read",
 }
 STRONGEST: Right = "settle"
 EVERYBODY = "*"
