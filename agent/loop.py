@@ -225,8 +225,9 @@ class Loop:
         """Take up everything that is pending; what is owed is tried at once."""
         self._counters = self._journal.counters()
         for row in reversed(self._journal.recent(FINISHED_KEPT)):
-            for stan in _stans_of(row):
-                self._by_stan[row.lane, stan] = row.txn_id
+            if not row.pending:  # the numbers of the others come with them, below
+                for stan in _stans_of(row):
+                    self._by_stan[row.lane, stan] = row.txn_id
         for stored in self._journal.pending():
             self._take_up(stored)
         for txn_id, txn in list(self._live.items()):

@@ -155,11 +155,7 @@ class Transaction:
 
     def public(self) -> dict[str, Any]:
         """JSON-able facts, without card data."""
-        facts: dict[str, Any] = {}
-        for item in fields(self):
-            if item.name in _VOLATILE or item.name in _SPECIAL:
-                continue
-            facts[item.name] = getattr(self, item.name)
+        facts: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
         facts["request_identity"] = dict(self.request_identity)
         facts["frozen"] = self.frozen.describe() if self.frozen else None
         facts["evidence"] = [[e.at_utc, e.what, e.detail] for e in self.evidence]
@@ -173,6 +169,8 @@ class Transaction:
 
 _VOLATILE = frozenset({"wake_at", "request_left_at", "tried_at"})
 _SPECIAL = frozenset({"request_identity", "frozen", "evidence", "closing"})
+_KNOWN = frozenset(item.name for item in fields(Transaction)) - _VOLATILE
+_PLAIN = tuple(item.name for item in fields(Transaction) if item.name in _KNOWN - _SPECIAL)
 
 
 def dump(transaction: Transaction) -> str:
@@ -186,8 +184,7 @@ def load(public: str, secret: bytes) -> Transaction:
     Keys written by a later release are kept out, so that a downgrade still reads its records.
     """
     facts: dict[str, Any] = json.loads(public)
-    known = {item.name for item in fields(Transaction)} - _VOLATILE
-    facts = {name: value for name, value in facts.items() if name in known}
+    facts = {name: value for name, value in facts.items() if name in _KNOWN}
     description = facts.pop("frozen", None)
     facts["frozen"] = FrozenReversal.restore(description, secret) if description and secret else None
     facts["state"] = State(facts["state"])
