@@ -52,7 +52,8 @@ def intent(directory: Path, commits: int) -> list[Figure]:
 def sale(directory: Path, compiled: Path, count: int) -> list[Figure]:
     """A sale through the agent against the same exchange straight with the host. Two syncs: intent and outcome."""
     subject = "A whole sale"
-    sync_ms = percentile(_sync_ms(_fresh(directory / "sync"), 100), 50)
+    syncs: list[float] = []
+    plain = _fresh(directory / "sync") / "raw"
     with Host(compiled) as host:
         straight = _exchanges_ms(host.port, count)
         lanes = [("unionpay", "unionpay-pos", host.port)]
@@ -60,6 +61,7 @@ def sale(directory: Path, compiled: Path, count: int) -> list[Figure]:
             through = []
             for number in range(count + 5):
                 params = {"reference": f"r{number}", "amount_minor": 1250, "lane": "unionpay", **CARD}
+                syncs += _sync_ms(plain, 1)  # the disk as it is now
                 began = time.perf_counter()
                 answer = agent.call("transaction.run", params)
                 through.append(1000 * (time.perf_counter() - began))
@@ -69,7 +71,7 @@ def sale(directory: Path, compiled: Path, count: int) -> list[Figure]:
     with_agent = spread(
         subject, "sale through the agent", through[5:], "ms", baseline_name="without", baseline=without.value
     )
-    added, limit = with_agent.value - without.value, 2 * sync_ms + 1
+    added, limit = with_agent.value - without.value, 2 * percentile(syncs, 50) + 1
     goal = f"<= 2 syncs + 1 ms = {limit:.2f} ms"
     return [without, with_agent, Figure(subject, "added by the agent, p50", added, "ms", goal=goal, met=added <= limit)]
 
@@ -95,8 +97,8 @@ def _exchanges_ms(port: int, count: int) -> list[float]:
     return samples
 
 
-def _sync_ms(directory: Path, count: int) -> list[float]:
-    descriptor = os.open(directory / "raw", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def _sync_ms(file: Path, count: int) -> list[float]:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     block = os.urandom(4096)
     samples = []
     for _ in range(count):
