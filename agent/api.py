@@ -160,7 +160,7 @@ class Api:
 
     async def send(self, lane_name: str, order: Order) -> Transaction:
         """Wait for sign-on and lane, give pending reversals their turn, record the intent and let it leave."""
-        self._refuse_by_plan()
+        self.refuse_by_plan()
         if self.session_ready is not None:
             await self.session_ready(lane_name)
         return await self.in_turn(lane_name, lambda: self._loop.begin(lane_name, order))
@@ -202,7 +202,7 @@ class Api:
         before = self._repeated(lane.name, given)
         if before is not None:
             return self._described(before, repeated=True)
-        self._refuse_by_plan()
+        self.refuse_by_plan()
         return self._described(self._loop.begin(lane.name, self._order(given, "application")))
 
     def reply(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
@@ -360,7 +360,8 @@ class Api:
     def _device_view(self, name: str) -> Any:
         return next(device for device in self._views["devices"]() if device["name"] == name)
 
-    def _refuse_by_plan(self) -> None:
+    def refuse_by_plan(self) -> None:
+        """An emergency plan may let no sale start. Raises RefusedError."""
         if objection := self.plan_objection():
             raise RefusedError("A-PLAN", objection, "see reversalctl plan; take cash until it is over")
 

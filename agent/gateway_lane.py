@@ -127,6 +127,7 @@ class Relay:
     def _begin(self, passage: Passage) -> Transaction:
         if self.closing:
             raise RefusedError("A-ENDING", "the daemon ends", "try again when it runs")
+        self._api.refuse_by_plan()
         return self._loop.begin_message(self.lane, passage)
 
     def _conclude(self, txn: Transaction, *, delivered: bool) -> bool:

@@ -28,11 +28,12 @@ class Rules:
     enabled: bool = True
 
 
+# A full disk refuses sales by itself, with its own code (E-JOURNAL-FULL): that plan need not.
 # after_s: Assumed; a link that comes back within a minute, a plug that was pulled by mistake, are no emergencies.
 DEFAULTS: tuple[Rules, ...] = (
     Rules("host-outage", frozenset({"N-LINK-DOWN"}), 60.0, block_sales=False, print_notice=True),
     Rules("power-failing", frozenset({"N-BATTERY-LOW"}), 0.0, block_sales=True, print_notice=True),
-    Rules("storage-failing", frozenset({"N-DISK-FULL", "N-STORE-SLOW"}), 0.0, block_sales=True, print_notice=True),
+    Rules("storage-failing", frozenset({"N-DISK-FULL", "N-STORE-SLOW"}), 0.0, block_sales=False, print_notice=True),
     Rules("device-lost", frozenset({"N-DEVICE"}), 30.0, block_sales=False, print_notice=False),
 )
 

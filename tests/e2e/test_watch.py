@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.agent_process import DemoError
 from hwsim.host import HostServer
 from hwsim.host.settings import HostSettings
 from tests.agent_bench import CARD, AgentBench
@@ -109,6 +110,23 @@ def test_a_case_file_explains_the_message_and_holds_no_card(tmp_path: Path, host
         assert list((tmp_path / "state").glob("case-*")) == []
         status, told = command(bench, "--json", "reconcile")
         assert (status, json.loads(told)["kind"]) == (1, "parked")
+
+
+def test_a_plan_that_blocks_sales_refuses_them_before_anything_is_stored(tmp_path: Path, host: HostServer) -> None:
+    with AgentBench(tmp_path, [host.address]) as bench:
+        plan = '[[plan]]\nname = "host-outage"\nafter_s = 0\nblock_sales = true\n'
+        text = bench.configuration.read_text()
+        bench.configuration.write_text(text.replace("[journal]", plan + "[journal]"))
+        bench.agent.start()
+        host.stop()
+        assert bench.sale("R1")["outcome"] == "declined"  # it never left
+        bench.until(lambda: "S-PLAN" in conditions(bench), "the plan is on")
+        assert [one["name"] for one in bench.agent.status()["watch"]["plans"]] == ["host-outage"]
+        with pytest.raises(DemoError, match="A-PLAN"):
+            bench.sale("R2")
+        assert bench.state_of("R2") == "absent"
+        status, told = command(bench, "--language", "zh", "plan")
+        assert (status, "* host-outage" in told, "* device-lost" in told) == (0, True, False)
 
 
 def test_a_program_that_hangs_delays_no_reversal(tmp_path: Path, host: HostServer) -> None:
