@@ -50,6 +50,7 @@ class Story:
         directory.mkdir()
         self.reply_is_lost = reply_is_lost
         self.delivered = False
+        self.on_ready = lambda: None
         self.host = HostServer(settings=HostSettings(mac_on_all_replies=True)).start()
         self.bench = AgentBench(directory, [self.host.address])
 
@@ -66,6 +67,7 @@ class Story:
         try:
             while process.poll() is None and not self._ready():
                 time.sleep(0.01)
+            self.on_ready()
             result = self.bench.sale("S1")
             if result["outcome"] == "approved":
                 self.delivered = True  # the goods are over the counter before anybody is told
@@ -101,16 +103,25 @@ class Story:
 
 
 def steps(tmp_path: Path, shim: Path, *, reply_is_lost: bool) -> list[tuple[str, int]]:
-    """Every call that a run without a kill makes."""
+    """Every call that a run without a kill makes; the start is the same in both stories and taken in one of them."""
     story = Story(tmp_path / "trace", reply_is_lost=reply_is_lost)
     trace = tmp_path / "trace.txt"
+    passed_over = 0
+
+    def ready() -> None:
+        nonlocal passed_over
+        passed_over = len(trace.read_text().splitlines()) if reply_is_lost else 0
+
+    story.on_ready = ready
     try:
         story.play({"LD_PRELOAD": str(shim), "KILLPOINTS_TRACE": str(trace)})
         agree_after(story)
     finally:
         story.close()
-    calls = [line.split() for line in trace.read_text().splitlines()]
-    return [(kind, int(number)) for kind, number in calls if kind != "rename" or int(number) <= RENAMES_MAX]
+    calls = [line.split() for line in trace.read_text().splitlines()[passed_over:]]
+    first_rename = min((int(number) for kind, number in calls if kind == "rename"), default=0)
+    last_rename = first_rename + RENAMES_MAX
+    return [(kind, int(number)) for kind, number in calls if kind != "rename" or int(number) < last_rename]
 
 
 def agree_after(story: Story) -> str:
@@ -138,5 +149,5 @@ def test_killed_at_every_step_no_charge_without_delivery(tmp_path: Path, shim: P
             finally:
                 story.close()
     print(f"{killed} kills, ends: {sorted(ends)}", flush=True)
-    assert killed > 20
+    assert killed > 15
     assert "reversed" in ends
