@@ -34,7 +34,7 @@ def bench(tmp_path: Path, host: HostServer) -> Iterator[AgentBench]:
         key_file = tmp_path / "bank.key"
         key_file.write_text(BANK_KEY.hex())
         key_file.chmod(0o600)
-        text = agent.configuration.read_text()
+        text = agent.configuration.read_text().replace('settle = "one-person"\n', "")  # the usual rule: two persons
         agent.configuration.write_text(text.replace("[policy]", f'[policy]\nsettle_bank_key_file = "{key_file}"'))
         agent.agent.start()
         yield agent
