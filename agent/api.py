@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from agent.events import Answered, Complete, Event, Hold, Park, Release, Retry, Reverse
-from agent.loop import Loop, Order, RefusedError, unconfirmed
+from agent.lane import Order, RefusedError
+from agent.loop import Loop, unconfirmed
 from agent.outcome_texts import describe
 from agent.records import OWED, State, Transaction
 from agent.rpc import Peer, take

@@ -16,7 +16,8 @@ from typing import Any
 
 from agent import session as sessions
 from agent.journal_contract import Entry, Row, Store
-from agent.loop import Clock, Loop, RefusedError, is_transaction
+from agent.lane import RefusedError
+from agent.loop import Clock, Loop, is_transaction
 from agent.outcomes import Lost, Outcome, Replied
 from agent.records import State, Transaction
 from agent.session_desk import Ended, SessionDesk, Turn, entry_of

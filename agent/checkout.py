@@ -19,8 +19,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from agent.events import Complete, Event, Reverse
+from agent.lane import Order, RefusedError
 from agent.letterhead import Letterhead
-from agent.loop import Loop, Order, RefusedError
+from agent.loop import Loop
 from agent.records import State, Transaction
 from protocol.errors import AgentError
 from protocol.frozen import dataclass

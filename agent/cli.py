@@ -45,8 +45,6 @@ class Command:
         """Do it; the exit status. Raises AgentError, OSError."""
         if hasattr(self.options, "run"):  # commands that need neither agent nor configuration (agent/cli_protocol.py)
             return int(self.options.run(self.options))
-        if hasattr(self.options, "run"):  # commands that need neither agent nor configuration (agent/cli_protocol.py)
-            return int(self.options.run(self.options))
         action: Callable[[Command], int] = self.options.action
         try:
             return action(self)

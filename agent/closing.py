@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent.events import Settle
-from agent.loop import RefusedError
+from agent.lane import RefusedError
 from agent.records import OWED, Transaction
 from agent.rpc_socket import Peer
 from protocol.frozen import dataclass

@@ -26,8 +26,9 @@ from agent.gateway import Gateway
 from agent.journal import Journal
 from agent.journal_contract import JournalError
 from agent.keys import KeyDesk
+from agent.lane import Listener, RefusedError
 from agent.lanes import Ears, Links, ProfileShelf, lane_profile, make_lane, make_link
-from agent.loop import Clock, Listener, Loop, RefusedError
+from agent.loop import Clock, Loop
 from agent.maintenance import Maintenance
 from agent.monitor import Monitor
 from agent.notify import notify, watchdog_interval_s

@@ -25,7 +25,8 @@ from agent.events import Complete, Reverse
 from agent.gateway_answers import answer, refusal
 from agent.gateway_socket import Till
 from agent.journal_contract import JournalFailed
-from agent.loop import Loop, Passage, RefusedError
+from agent.lane import Passage, RefusedError
+from agent.loop import Loop
 from agent.macs import MacProvider
 from agent.outcomes import Outcome, Replied
 from agent.records import State, Transaction

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.loop import Loop, RefusedError
+from agent.lane import RefusedError
+from agent.loop import Loop
 from agent.rpc import Peer, take
 from agent.vault import Vault
 

@@ -10,7 +10,7 @@ from agent import config as settings
 from agent.config_checks import ProfileLoader
 from agent.connection import Host
 from agent.hostlink import LaneLink
-from agent.loop import Gate, Lane
+from agent.lane import Gate, Lane
 from agent.macs import MacProvider, NoMac, PinPadMac, SoftwareMac, Submit
 from agent.outcomes import Exchange, Outcome, Stray
 from agent.policy import Policy

@@ -16,9 +16,8 @@ import heapq
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 from agent import outcomes
 from agent.engine import decide
@@ -44,30 +43,17 @@ from agent.events import (
     Wake,
 )
 from agent.journal_contract import Entry, Row, Store, Stored
-from agent.policy import Policy
+from agent.lane import Heard, Lane, Listener, Order, Passage, RefusedError, Wire
+from agent.orders import STAN_MAX, far_from, make_request, new_transaction, refuse_foreign, session_facts
 from agent.records import OWED, State, Transaction, dump, load
-from protocol.errors import AgentError, MessageError, ProtocolError
-from protocol.frozen import dataclass
+from protocol.errors import MessageError, ProtocolError
 from protocol.iso8583 import Message
-from protocol.masking import mask_pan
 from protocol.matching import Match, match_reply
-from protocol.requests import RequestFacts, build_network_message, build_request
-from protocol.reversal import Learnt, freeze, identity_of, kind_of
+from protocol.requests import build_network_message
+from protocol.reversal import Learnt, identity_of, kind_of
 
-STAN_MAX = 999_999  # DE 11 is n 6 (ISO 8583); 000000 is not used.
-STAN_DIGITS = 6
 FINISHED_KEPT = 2_000  # Finished items kept in memory so that late answers find them. Assumed.
 UNMATCHED_KEPT = 20  # Strays of no known item that the status shows. Assumed.
-
-
-class RefusedError(AgentError):
-    """A command or a new sale cannot be granted; nothing was sent and nothing changed."""
-
-    code = "E-REFUSED"
-
-    def __init__(self, code: str, text: str, hint: str = "") -> None:
-        super().__init__(text, hint)
-        self.code = code
 
 
 class Clock:
@@ -76,121 +62,6 @@ class Clock:
     def now(self) -> Now:
         """Monotonic seconds for waits, wall time for show."""
         return Now(time.monotonic(), datetime.now(UTC))
-
-
-class Wire(Protocol):
-    """Carries exchanges, at most one a lane at a time; each ends in exactly one outcome."""
-
-    def exchange(self, exchange: outcomes.Exchange) -> None:
-        """Start it. The outcome comes later, never from within this call."""
-
-
-class Listener:
-    """Who is told what happens; every method may be left as it is."""
-
-    def changed(self, txn: Transaction) -> None:
-        """A new record is stored."""
-
-    def effect(self, txn: Transaction, effect: Alarm | Slip) -> None:
-        """An alarm, or a slip to print."""
-
-    def replied(self, txn_id: str, purpose: str, reply: outcomes.Replied) -> None:
-        """The awaited answer as it came, just before it is decided about. It may hold card data."""
-
-    def answered(self, lane: str, code: str, processing_requirement: int) -> None:
-        """The host answered a request or a reversal with this code; the header says what it wants besides."""
-
-    def lane_free(self, lane: str) -> None:
-        """A lane's exchange has ended and no reversal took its place."""
-
-    def timers(self) -> None:
-        """`next_wake` may give another time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """Whether a new sale may start while reversals are owed: all limits must hold."""
-
-    count: int | None = None
-    amount_minor: int | None = None
-    age_s: float | None = None
-
-    def objection(self, owed: int, amount_minor: int, oldest_s: float) -> str:
-        """Why not; "" if it may."""
-        if self.count is not None and owed > self.count:
-            return f"{owed} reversals are owed, {self.count} allowed"
-        if self.amount_minor is not None and amount_minor > self.amount_minor:
-            return f"reversals of {amount_minor} minor units are owed, {self.amount_minor} allowed"
-        if self.age_s is not None and oldest_s > self.age_s:
-            return f"the oldest reversal is {oldest_s:.0f} s old, {self.age_s:.0f} s allowed"
-        return ""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Passage:
-    """A message of an application on its way through the agent: what it says, and the exact frame."""
-
-    message: Message
-    frame: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Why a lane starts no sale at the moment, whatever is owed: not signed on, or its batch is being settled."""
-
-    code: str
-    text: str
-    hint: str
-
-
-Heard = Callable[[outcomes.Outcome, Message | None], None]
-
-
-@dataclass(slots=True)
-class Lane:
-    """One terminal's conversation with its host: its rules, and what is under way."""
-
-    name: str
-    policy: Policy
-    merchant_id: str
-    batch: str
-    currency: str
-    acquirer: str = ""
-    operator: str = ""
-    gate: Gate = field(default_factory=Gate)
-    may_change_host: bool = False
-    warn_only: bool = False
-    reserved: bool = False  # a sale waits for the lane: no further reversal starts before it
-    several_hosts: bool = False
-    closed: Closed | None = None
-    heard: Heard | None = None  # who is told how the session's exchange under way ended
-    busy: outcomes.Exchange | None = None
-    purpose: str = ""
-    requests: dict[str, Message] = field(default_factory=dict)
-    frames: dict[str, bytes] = field(default_factory=dict)  # of requests that an application made; never stored
-    stand_in: Passage | None = None  # the application's own reversal, sent in place of ours
-    relayed: Callable[[outcomes.Outcome], None] | None = None  # who waits for a message that is not recorded
-    due: list[tuple[float, str]] = field(default_factory=list)
-    stans: set[str] = field(default_factory=set)
-    chip_answers: dict[str, str] = field(default_factory=dict)  # element 55 of replies; never stored
-
-    @property
-    def terminal_id(self) -> str:
-        """DE 41."""
-        return self.policy.terminal_id
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Order:
-    """A sale to begin: the application's reference and what goes into the request."""
-
-    reference: str
-    kind: str
-    amount_minor: int
-    facts: Mapping[str, str]
-    original: Mapping[str, str] = field(default_factory=dict)
-    driver: str = "agent"
-    confirm: str = "by-application"
 
 
 class Loop:
@@ -292,8 +163,8 @@ class Loop:
         now = self._clock.now()
         stans = self._next_stans(lane, 2 if lane.policy.profile.reversal.stan == "own" else 1)
         counters = {f"stan:{lane.name}": int(stans[-1]), f"txn:{lane.name}": self._count(lane)}
-        request = self._request(lane, order, stans[0], now)
-        txn = self._new(lane, order, request, f"{lane.name}-{counters[f'txn:{lane.name}']}", stans, now)
+        request = make_request(lane, order, stans[0], now)
+        txn = new_transaction(lane, order, request, f"{lane.name}-{counters[f'txn:{lane.name}']}", stans, now)
         lane.requests[txn.id] = request
         return self._apply(txn, Begin(), now, counters)
 
@@ -305,16 +176,16 @@ class Loop:
         Raises: RefusedError, MessageError and the journal's refusals, before anything was stored or sent.
         """
         lane, message = self.lane(lane_name), passage.message
-        _refuse_foreign(lane, message)
+        refuse_foreign(lane, message)
         profile, now = lane.policy.profile, self._clock.now()
         number, stan = self._count(lane), message.get(11)
         card = {"pan": message.get(2), "track2": message.get(35)}
         order = Order(f"{stan}/{number}", kind_of(message, profile).name, int(message.get(4, "0")), card)
         order = replace(order, driver="gateway", confirm="by-application")
         self._admit(lane, order)
-        ours = _far_from(stan)
+        ours = far_from(stan)
         stans = (stan, ours) if profile.reversal.stan == "own" else (stan,)
-        txn = self._new(lane, order, message, f"{lane.name}-{number}", stans, now)
+        txn = new_transaction(lane, order, message, f"{lane.name}-{number}", stans, now)
         at = profile.session.batch_at
         txn = replace(
             txn,
@@ -392,66 +263,6 @@ class Loop:
             raise RefusedError("A-PENDING", objection, "see reversalctl list; reversals are being sent")
         self._journal.admit()
 
-    def _new(
-        self, lane: Lane, order: Order, request: Message, txn_id: str, stans: Sequence[str], now: Now
-    ) -> Transaction:
-        profile = lane.policy.profile
-        kind = profile.kinds[order.kind]
-        reversible = kind.on_unknown == "reverse"
-        return Transaction(
-            id=txn_id,
-            lane=lane.name,
-            reference=order.reference,
-            kind=order.kind,
-            amount_minor=order.amount_minor,
-            currency=lane.currency,
-            stan=stans[0],
-            batch=lane.batch,
-            terminal_id=lane.terminal_id,
-            merchant_id=lane.merchant_id,
-            profile=profile.name,
-            masked_pan=mask_pan(order.facts.get("pan") or order.facts.get("track2", "").split("=")[0]),
-            begun_at_utc=now.at_utc,
-            on_unknown=kind.on_unknown,
-            confirm=order.confirm,  # type: ignore[arg-type]
-            driver=order.driver,  # type: ignore[arg-type]
-            request_identity=identity_of(request),
-            own_stan=stans[1] if len(stans) > 1 else "",
-            frozen=freeze(request, profile, "timeout", own_stan=stans[-1]) if reversible else None,
-        )
-
-    def _request(self, lane: Lane, order: Order, stan: str, now: Now) -> Message:
-        """The request's message. Raises RefusedError naming the element that cannot be made."""
-        profile = lane.policy.profile
-        if order.kind not in profile.kinds:
-            known = ", ".join(sorted(profile.kinds))
-            raise RefusedError("A-KIND", f"profile {profile.name} knows no {order.kind!r}", f"one of: {known}")
-        try:
-            return build_request(profile, self._request_facts(lane, order, stan, now))
-        except MessageError as error:
-            element = f"element {error.field}: " if error.field is not None else ""
-            hint = error.hint or f"see the elements of profile {profile.name} in docs/profiles.md"
-            raise RefusedError("A-MESSAGE", f"no request can be made: {element}{error.text}", hint) from None
-
-    def _request_facts(self, lane: Lane, order: Order, stan: str, now: Now) -> RequestFacts:
-        local = now.utc.astimezone()
-        return RequestFacts(
-            kind=order.kind,
-            amount_minor=order.amount_minor,
-            currency=lane.currency,
-            stan=stan,
-            batch=lane.batch,
-            terminal_id=lane.terminal_id,
-            merchant_id=lane.merchant_id,
-            acquirer=lane.acquirer,
-            local_date=local.strftime("%m%d"),
-            local_time=local.strftime("%H%M%S"),
-            year=local.strftime("%y"),
-            transmission=now.stamp,
-            original=order.original,
-            **{"operator": lane.operator, **order.facts},
-        )
-
     def _next_stans(self, lane: Lane, count: int) -> list[str]:
         """The next numbers, 999999 → 1, that no pending item of the lane bears."""
         number, found = self._counters.get(f"stan:{lane.name}", 0), []
@@ -477,7 +288,7 @@ class Loop:
         lane, now = self.lane(lane_name), self._clock.now()
         assert lane.busy is None, f"lane {lane.name} is in an exchange"
         (stan,) = self._next_stans(lane, 1)
-        message = build_network_message(lane.policy.profile, name, self._session_facts(lane, stan, now), totals)
+        message = build_network_message(lane.policy.profile, name, session_facts(lane, stan, now), totals)
         identity = identity_of(message)
         self._write((), {f"stan:{lane.name}": int(stan)})
         self._exchanges += 1
@@ -498,23 +309,6 @@ class Loop:
         """Store what is no transaction (a session, a settlement): ids with a colon, never pending. The last number."""
         assert not any(is_transaction(entry.txn_id) or entry.pending for entry in entries)
         return self._write(entries, {})
-
-    def _session_facts(self, lane: Lane, stan: str, now: Now) -> RequestFacts:
-        local = now.utc.astimezone()
-        return RequestFacts(
-            kind="",
-            currency=lane.currency,
-            stan=stan,
-            batch=lane.batch,
-            terminal_id=lane.terminal_id,
-            merchant_id=lane.merchant_id,
-            acquirer=lane.acquirer,
-            operator=f"{lane.operator:<3}" if lane.operator else "",
-            year=local.strftime("%y"),
-            local_date=local.strftime("%m%d"),
-            local_time=local.strftime("%H%M%S"),
-            transmission=now.stamp,
-        )
 
     def _heard(self, lane: Lane, outcome: outcomes.Outcome) -> None:
         heard, lane.heard = lane.heard, None
@@ -798,24 +592,6 @@ def _entry(txn: Transaction, event: str, secret: bytes, now: Now) -> Entry:
         secret=secret,
         at_utc=now.at_utc,
     )
-
-
-def _refuse_foreign(lane: Lane, message: Message) -> None:
-    """A request of another terminal, or under a number that a pending item bears, does not begin."""
-    stan = message.get(11)
-    if message.get(41).rstrip() != lane.terminal_id:
-        text = f"the message is of another terminal than lane {lane.name}'s {lane.terminal_id}"
-        raise RefusedError("A-TERMINAL", text, "one lane and one gateway for each terminal id")
-    if len(stan) != STAN_DIGITS:
-        raise RefusedError("A-STAN", "the message has no STAN", "it could not be reversed")
-    if stan in lane.stans:
-        text = f"STAN {stan} belongs to a pending item"
-        raise RefusedError("A-STAN-PENDING", text, "the application must use a new number for a new request")
-
-
-def _far_from(stan: str) -> str:
-    """A number for our own use that the application's counter reaches last."""
-    return f"{(int(stan) + STAN_MAX // 2) % STAN_MAX + 1:06d}"
 
 
 def is_transaction(txn_id: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.events import Now
-from agent.loop import RefusedError
+from agent.lane import RefusedError
 from agent.rpc import Peer, take
 from protocol.masking import scrub
 

@@ -13,8 +13,9 @@ from typing import Any
 from agent import config as settings
 from agent.api import Api
 from agent.checkout import Checkout, CheckoutRules
+from agent.lane import RefusedError
 from agent.letterhead import Letterhead
-from agent.loop import Loop, RefusedError
+from agent.loop import Loop
 from agent.macs import Submit
 from agent.paper import PaperQueue
 from agent.records import State, Transaction

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.batch_desk import BatchDesk, Override, open_item
-from agent.loop import Loop, RefusedError
+from agent.lane import RefusedError
+from agent.loop import Loop
 from agent.records import State
 from agent.rpc import Peer, take
 from agent.session_desk import SessionDesk

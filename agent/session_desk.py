@@ -19,7 +19,8 @@ from typing import Protocol, TypeVar
 from agent import session as sessions
 from agent.events import Now
 from agent.journal_contract import Entry, Store
-from agent.loop import Clock, Closed, Loop, RefusedError
+from agent.lane import Closed, RefusedError
+from agent.loop import Clock, Loop
 from agent.macs import MacProvider, MacUnavailable
 from agent.outcomes import Lost, Outcome, Replied, Unsent
 from agent.policy import Policy

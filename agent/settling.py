@@ -16,7 +16,8 @@ from agent.closing import Closings, Person, alone, person, shown
 from agent.config_checks import read_bank_key
 from agent.config_schema import Configuration
 from agent.events import Noticed, Settle
-from agent.loop import Loop, RefusedError
+from agent.lane import RefusedError
+from agent.loop import Loop
 from agent.records import State, Transaction
 from agent.rpc_socket import Peer
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from agent.loop import Loop, RefusedError
+from agent.lane import RefusedError
+from agent.loop import Loop
 from agent.records import OWED, State, Transaction
 from agent.rpc import Peer, take
 from agent.slip_book import owed

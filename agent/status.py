@@ -25,8 +25,8 @@ from agent.currency import exponent, letters, money
 from agent.diagnosis import DeviceFacts, LinkFacts, Surroundings, age_s
 from agent.events import Now
 from agent.journal_contract import StoreHealth
+from agent.lane import Lane
 from agent.linkstate import LinkState
-from agent.loop import Lane
 from agent.records import OWED, State, Transaction
 from agent.session_status import merged
 from agent.status_conditions import Open, certificate_days, conditions, gather, store_full, with_extra

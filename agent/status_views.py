@@ -11,8 +11,9 @@ from agent import VERSION
 from agent import config as settings
 from agent.diagnosis import DeviceFacts
 from agent.journal import Journal, StoreHealth
+from agent.lane import RefusedError
 from agent.lanes import Links
-from agent.loop import Clock, Loop, RefusedError, is_transaction
+from agent.loop import Clock, Loop, is_transaction
 from agent.records import Transaction, load
 from agent.room import DeviceRoom
 from agent.status import FINISHED_MAX, ITEMS_MAX, Scene, items, snapshot, worst_first

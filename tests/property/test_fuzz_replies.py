@@ -18,7 +18,8 @@ import pytest
 from agent.connection import Host
 from agent.hostlink import LaneLink
 from agent.journal_contract import Entry
-from agent.loop import Clock, Lane, Listener, Loop, Order
+from agent.lane import Lane, Listener, Order
+from agent.loop import Clock, Loop
 from agent.macs import SoftwareMac
 from agent.outcomes import Exchange, Outcome, Replied, Stray
 from agent.policy import Policy

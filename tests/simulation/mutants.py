@@ -25,7 +25,8 @@ from agent.events import (
     Unsent,
     Wake,
 )
-from agent.loop import Lane, Loop
+from agent.lane import Lane
+from agent.loop import Loop
 from agent.policy import Policy
 from agent.records import State, Transaction
 from protocol.matching import Match, match_reply

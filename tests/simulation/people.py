@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.events import Answered, Complete, Event, Hold, Park, Release, Retry, Reverse, Settle
-from agent.loop import Order, RefusedError, unconfirmed
+from agent.lane import Order, RefusedError
+from agent.loop import unconfirmed
 from agent.records import OWED, State, Transaction
 from hwsim.host.actions import Send
 from hwsim.host.framing import FrameReader

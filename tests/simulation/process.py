@@ -11,7 +11,8 @@ from typing import Protocol
 from agent import outcomes
 from agent.events import Alarm, Now, Slip
 from agent.journal_contract import Entry, JournalUnreadable, Store
-from agent.loop import Clock, Gate, Lane, Listener, Loop
+from agent.lane import Gate, Lane, Listener
+from agent.loop import Clock, Loop
 from agent.outcomes import Exchange
 from agent.policy import Policy
 from agent.records import OWED, Transaction

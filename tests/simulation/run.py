@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.journal_contract import JournalFailed
-from agent.loop import RefusedError
+from agent.lane import RefusedError
 from protocol.errors import AgentError
 from tests.simulation.bank import Bank
 from tests.simulation.people import Office, Till

@@ -13,7 +13,8 @@ from typing import Any
 
 from agent.events import Complete, Event, Reverse
 from agent.journal_contract import Entry
-from agent.loop import Lane, Loop
+from agent.lane import Lane
+from agent.loop import Loop
 from agent.outcomes import Exchange
 from agent.records import OWED, State
 from hwsim.host import Entry as BookEntry

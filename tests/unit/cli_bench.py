@@ -76,7 +76,7 @@ class Desk:
         return {"item": self._item(params), "timeline": self.timeline}
 
     def _item(self, params: dict[str, Any]) -> dict[str, Any]:
-        from agent.loop import RefusedError
+        from agent.lane import RefusedError
 
         item = self.items.get(params["id"])
         if item is None:
@@ -85,7 +85,7 @@ class Desk:
 
     def _acted(self, name: str) -> Method:
         def act(peer: Any, params: dict[str, Any]) -> Any:
-            from agent.loop import RefusedError
+            from agent.lane import RefusedError
 
             self.asked.append((name, params))
             if name == "retry":

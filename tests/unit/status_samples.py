@@ -10,8 +10,8 @@ from typing import Any
 from agent.diagnosis import DeviceFacts, Surroundings
 from agent.events import Now
 from agent.journal_contract import StoreHealth
+from agent.lane import Gate, Lane
 from agent.linkstate import LinkCounters, LinkState
-from agent.loop import Gate, Lane
 from agent.policy import Policy
 from agent.records import Evidence, State, Transaction
 from agent.status import Scene

@@ -22,7 +22,7 @@ from agent.closing import (
     person,
     shown,
 )
-from agent.loop import RefusedError
+from agent.lane import RefusedError
 from agent.records import State
 from agent.rpc_socket import Peer
 from tests.unit.status_samples import owed, parked, transaction

@@ -9,7 +9,8 @@ import pytest
 
 from agent.events import Complete, Now, Reverse
 from agent.journal_contract import JournalFailed
-from agent.loop import Gate, Lane, Listener, Loop, Order, RefusedError
+from agent.lane import Gate, Lane, Listener, Order, RefusedError
+from agent.loop import Loop
 from agent.outcomes import Exchange, Lost, Unsent
 from agent.records import State, Transaction
 from tests.dialogue import PAN, policy

@@ -13,7 +13,7 @@ import pytest
 
 from agent.config import Configuration
 from agent.events import Now
-from agent.loop import RefusedError
+from agent.lane import RefusedError
 from agent.maintenance import FILE, Maintenance
 from agent.power import Power
 from agent.rpc_socket import Peer

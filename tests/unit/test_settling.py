@@ -18,7 +18,8 @@ from agent.closing_evidence import paths
 from agent.config_schema import Configuration
 from agent.engine import decide
 from agent.events import Event, Noticed, Settle
-from agent.loop import Loop, RefusedError
+from agent.lane import RefusedError
+from agent.loop import Loop
 from agent.records import State, Transaction
 from agent.rpc_socket import Peer
 from agent.settling import SettlingDesk

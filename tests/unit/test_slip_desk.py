@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from agent.lane import RefusedError
 from agent.letterhead import Letterhead
-from agent.loop import Loop, RefusedError
+from agent.loop import Loop
 from agent.records import State, Transaction
 from agent.rpc_socket import Peer
 from agent.slip_desk import SlipDesk, possible
