@@ -11,22 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import queue
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Coroutine
-from http.client import HTTPException
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from agent.alert_channel import WAITING_MAX, Trouble, line_of
 from agent.alerts import Notice
 from agent.config_watch import Alerts
 from agent.texts_operations import operations
 
-# An alert that nobody could take in so long is old news. Assumed.
-WAITING_MAX = 100
+if TYPE_CHECKING:
+    from agent.webhook import WebhookChannel
 
 log = logging.getLogger("reversald.alert")
 
@@ -41,7 +36,7 @@ class Delivery:
         self._slip = slip
         self._language = language
         self._program = _ProgramChannel(spawn)
-        self._webhook = _WebhookChannel()
+        self._webhook: WebhookChannel | None = None
 
     def deliver(self, notice: Notice, rules: Alerts) -> None:
         """Tell it on every channel that is configured."""
@@ -49,13 +44,21 @@ class Delivery:
         if rules.command:
             self._program.put(notice, rules)
         if rules.webhook:
-            self._webhook.put(notice, rules)
+            self._webhook_channel().put(notice, rules)
         if rules.slip == "critical" and notice.alert.severity == "critical" and notice.told == "raised":
             self._slip(notice)
 
     def close(self) -> None:
         """No more; what is under way ends by its time limit."""
-        self._webhook.close()
+        if self._webhook is not None:
+            self._webhook.close()
+
+    def _webhook_channel(self) -> WebhookChannel:
+        if self._webhook is None:
+            from agent.webhook import WebhookChannel  # urllib.request costs 20 ms and 3 MB: only where there is one
+
+            self._webhook = WebhookChannel()
+        return self._webhook
 
     def _log(self, notice: Notice) -> None:
         alert, language = notice.alert, self._language()
@@ -66,24 +69,6 @@ class Delivery:
         log.log(level, "%s %s %s: %s%s", told, alert.code, alert.subject or "-", alert.text.of(language), action)
 
 
-class _Trouble:
-    """Says once that a channel fails, and once that it works again."""
-
-    def __init__(self, channel: str) -> None:
-        self._channel = channel
-        self._failed = False
-
-    def failed(self, why: str) -> None:
-        if not self._failed:
-            log.error("alerts do not get through to the %s: %s", self._channel, why)
-        self._failed = True
-
-    def worked(self) -> None:
-        if self._failed:
-            log.info("alerts get through to the %s again", self._channel)
-        self._failed = False
-
-
 class _ProgramChannel:
     """A program, started once for each alert."""
 
@@ -91,7 +76,7 @@ class _ProgramChannel:
         self._spawn = spawn
         self._waiting: list[tuple[Notice, Alerts]] = []
         self._busy = False
-        self._trouble = _Trouble("program")
+        self._trouble = Trouble("program")
 
     def put(self, notice: Notice, rules: Alerts) -> None:
         if len(self._waiting) >= WAITING_MAX:
@@ -123,7 +108,7 @@ class _ProgramChannel:
             return
         try:
             async with asyncio.timeout(rules.command_timeout_s):
-                await process.communicate(_line(notice))
+                await process.communicate(line_of(notice))
         except TimeoutError:
             self._trouble.failed(f"{rules.command[0]} did not end in {rules.command_timeout_s:g} s")
         else:
@@ -139,55 +124,3 @@ class _ProgramChannel:
             self._trouble.failed(f"{rules.command[0]} ended with {status}")
         else:
             self._trouble.worked()
-
-
-class _WebhookChannel:
-    """HTTP POST in a thread that lives as long as there is something to send; a daemon thread, so it ends with us."""
-
-    def __init__(self) -> None:
-        self._waiting: queue.Queue[tuple[Notice, Alerts] | None] = queue.Queue(WAITING_MAX)
-        self._thread: threading.Thread | None = None
-        self._trouble = _Trouble("webhook")
-
-    def put(self, notice: Notice, rules: Alerts) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
-            self._thread.start()
-        try:
-            self._waiting.put_nowait((notice, rules))
-        except queue.Full:
-            self._trouble.failed(f"{WAITING_MAX} wait already")
-
-    def close(self) -> None:
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(None)
-
-    def _work(self) -> None:
-        while (given := self._waiting.get()) is not None:
-            self._post(*given)
-
-    def _post(self, notice: Notice, rules: Alerts) -> None:
-        headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "reversald"}
-        request = urllib.request.Request(rules.webhook, _line(notice), headers, method="POST")
-        try:
-            with _OPENER.open(request, timeout=rules.webhook_timeout_s):
-                self._trouble.worked()
-        except urllib.error.HTTPError as error:
-            with error:
-                self._trouble.failed(f"HTTP {error.code}")
-        except (OSError, HTTPException) as error:
-            self._trouble.failed(type(error).__name__)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """An alert goes where the configuration says, nowhere else."""
-
-    def redirect_request(self, *_args: Any, **_names: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
-
-
-def _line(notice: Notice) -> bytes:
-    return (json.dumps(notice.document(), ensure_ascii=False) + "\n").encode()

@@ -29,7 +29,7 @@ def test_sales_and_completions_are_debits_voids_and_refunds_credits() -> None:
     assert found == Totals(11, 2, 11100, 3)
 
 
-@pytest.mark.parametrize("state", set(State) - {State.COMPLETED})
+@pytest.mark.parametrize("state", sorted(set(State) - {State.COMPLETED}))
 def test_only_what_stands_is_counted(state: State) -> None:
     assert totals_of([item("sale", 100), item("sale", 7, state)], BATCH) == Totals(100, 1, 0, 0)
 
