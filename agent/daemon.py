@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent import config as settings
-from agent import hardening, logs
+from agent import footprint, hardening, logs
 from agent.api import Api
 from agent.events import Alarm, Slip
 from agent.gateway import Gateway
@@ -185,6 +185,7 @@ class Daemon(Listener):
             log.error("items are pending on lane %s, which is not configured any more: put it back", lane)
         self._write_status()
         self._write_page()
+        footprint.settle()
         notify("READY=1")
 
     async def _wind_down(self, server: RpcServer) -> None:

@@ -13,7 +13,6 @@ became of it; parameters are given by name only.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -231,6 +230,8 @@ def _quoted(name: str) -> str:
 
 def _near(name: str, known: Iterable[str]) -> str:
     names = list(known)
+    import difflib  # 1 ms and 0.3 MB, and only for a mistake
+
     near = difflib.get_close_matches(name[:ID_LENGTH_MAX], names, n=1)
     if near:
         return f'did you mean "{near[0]}"?'
