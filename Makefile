@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Tests of one file stay in one process: they share ports, ptys and processes.
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+# Tests of one file stay in one process: they share ports, ptys and processes. The long files of tests/crash come early.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: bench demo test check lint set-up clean simulate soak
 set-up: $(VENV)/.installed

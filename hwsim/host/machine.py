@@ -137,8 +137,9 @@ class HostMachine:
 
     def _process(self, arrived: _Arrived, now: float) -> HostMessage:
         message, host_time = arrived.message, HostTime.at(now, CHINA_OFFSET_S)
-        ordered = arrived.fault("code")
-        refusal = (ordered.value or "96") if ordered else self._refusal(arrived)
+        ordered, refusal = arrived.fault("code"), self._refusal(arrived)
+        if ordered and refusal != "A0":  # what is not authentic is never booked, whatever is ordered
+            refusal = ordered.value or "96"
         role = self.dialect.role(message)
         if role in ("charge", "reversal") and refusal != "A0":
             elements = self._book(message, role, refusal, now, host_time)
