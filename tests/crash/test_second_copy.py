@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.agent_process import DemoError
 from hwsim.host import HostServer
 from hwsim.host.settings import HostSettings
 from tests.agent_bench import AgentBench, agree
@@ -55,13 +56,24 @@ def test_a_lost_journal_is_refused_and_what_is_owed_comes_back_from_the_copy(tmp
         command = [sys.executable, "-m", "agent.daemon", "--config", str(bench.configuration), "--new-journal"]
         with bench.agent.log_file.open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
-        bench.until(lambda: "is back from the second copy" in bench.log(), "the item is back")
-        host.faults.clear()
-        bench.until(lambda: "reversed" in host.ledger.rows()[0].state, "the host has reversed it")
-        bench.until(lambda: bench.state_of("OWED") == "reversed", "the journal knows it")
-        agree(host, bench)
-        process.terminate()
-        assert process.wait(10) == 0
+        try:
+            bench.until(lambda: "is back from the second copy" in bench.log(), "the item is back")
+            bench.until(lambda: answers(bench), "the daemon answers")
+            host.faults.clear()
+            bench.until(lambda: bench.state_of("OWED") == "reversed", "the host has reversed it and the journal knows")
+            agree(host, bench)
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
+
+
+def answers(bench: AgentBench) -> bool:
+    """Whether the daemon listens yet: what is owed goes out before that."""
+    try:
+        bench.agent.call("agent.status", {})
+    except DemoError:
+        return False
+    return True
 
 
 def test_a_missing_medium_is_a_warning_and_never_stops_a_reversal(tmp_path: Path, host: HostServer) -> None:
