@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from agent.events import Now
 from agent.lane import Lane, Order, RefusedError
@@ -61,20 +62,11 @@ def new_transaction(
 
 
 def _facts(lane: Lane, order: Order, stan: str, now: Now) -> RequestFacts:
-    local = now.utc.astimezone()
-    return RequestFacts(
+    """What the lane says of every message, and what this order adds."""
+    return replace(
+        session_facts(lane, stan, now),
         kind=order.kind,
         amount_minor=order.amount_minor,
-        currency=lane.currency,
-        stan=stan,
-        batch=lane.batch,
-        terminal_id=lane.terminal_id,
-        merchant_id=lane.merchant_id,
-        acquirer=lane.acquirer,
-        local_date=local.strftime("%m%d"),
-        local_time=local.strftime("%H%M%S"),
-        year=local.strftime("%y"),
-        transmission=now.stamp,
         original=order.original,
         **{"operator": lane.operator, **order.facts},
     )
