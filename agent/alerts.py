@@ -11,13 +11,14 @@ Rules not to break:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 from agent.config_watch import Alerts
 from agent.texts import Severity, Text, duration
 from agent.texts_operations import operations
 from agent.trends import Span
+from protocol.frozen import dataclass
 from protocol.masking import scrub
 
 Told = Literal["raised", "again", "cleared"]

@@ -19,13 +19,14 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from agent.cli_items import why_text
 from agent.status_text import render
 from agent.texts_operations import phrase
+from protocol.frozen import dataclass
 from protocol.masking import scrub
 
 LANGUAGES = ("en", "zh")

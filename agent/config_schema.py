@@ -9,12 +9,13 @@ After `agent.config.load` every path is absolute. A configuration built by hand 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from agent import config_keys as key
 from agent.config_watch import Alerts, Plan, SelfTest
+from protocol.frozen import dataclass
 
 NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
 NAME_SHAPE = "1 to 32 of a-z, 0-9, _ and -, e.g. till-1"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from agent import config_keys as key
+from protocol.frozen import dataclass
 
 DAY_S = 86_400
 TEBIBYTE = 1 << 40

@@ -15,7 +15,7 @@ request. MACs are not checked (the key is not in a capture); a missing one is a 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -42,6 +42,7 @@ from agent.streams import Chunk, Direction
 from protocol.envelope import EnvelopeReader
 from protocol.errors import FrameError, MessageError
 from protocol.explain import explain
+from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 from protocol.mac import carries_mac, split
 from protocol.masking import mask_pan, show

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from agent.texts import Text
 from agent.texts_operations import operations
+from protocol.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from agent.connection import Host, connect
@@ -34,6 +33,7 @@ from agent.standing import Standing
 from agent.strays import StrayDesk
 from protocol.envelope import HostFrame, wrap
 from protocol.errors import ProtocolError
+from protocol.frozen import dataclass
 from protocol.mac import place, split
 from protocol.rules import Profile
 

@@ -7,12 +7,13 @@ settings are these defaults and what [[plan]] of the configuration changes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from agent.config_watch import Plan
 from agent.texts import Text
 from agent.texts_operations import operations
+from protocol.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ Source: Linux Documentation/ABI/testing/sysfs-class-power: type (Mains, USB, Bat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from protocol.frozen import dataclass
 
 SYSFS = Path("/sys/class/power_supply")
 

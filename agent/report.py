@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +23,7 @@ from agent.report_stories import Reading, Story, moment, seconds_between
 from agent.report_texts import texts
 from agent.status_item import both
 from agent.texts import Text, catalogue
+from protocol.frozen import dataclass
 from protocol.masking import scrub
 
 SCHEMA = 1

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from agent.report_stories import Attempt, Kind, Reading, Sign, Symptom, seconds_between
+from protocol.frozen import dataclass
 
 # All pending items are taken up again within seconds of a start. Assumed: a slow terminal needs a minute.
 RESTART_TOGETHER_S = 60.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -17,6 +17,7 @@ from agent.diagnosis import BY_ERROR, BY_MAC_VERDICT, error_code
 from agent.journal_contract import Row
 from agent.records import OWED, State, Transaction, load
 from agent.texts import catalogue
+from protocol.frozen import dataclass
 
 Kind = Literal["link", "silent", "host", "mac", "restart", "device", "people", "storage"]
 KINDS: tuple[Kind, ...] = ("link", "silent", "host", "mac", "restart", "device", "people", "storage")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.texts import Text
+from protocol.frozen import dataclass
 
 _FILE = Path(__file__).with_name("report.toml")
 

@@ -17,7 +17,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from agent.highwater import read_mark
@@ -29,6 +29,7 @@ from agent.journal_log import rejoin
 from agent.journal_open import log_path
 from agent.journal_schema import READ_ERRORS, Record, chain_of, seal_context
 from agent.vault import Vault, VaultError
+from protocol.frozen import dataclass
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from agent.config_schema import Configuration
 from agent.power import Power, power
 from agent.texts import Text
 from agent.texts_operations import operations
+from protocol.frozen import dataclass
 from protocol.masking import scrub
 
 Result = Literal["pass", "warn", "fail"]

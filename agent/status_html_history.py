@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from protocol.frozen import dataclass
 
 WINDOW_S = 6 * 3600.0
 # Changes kept of one series: a link that flaps every minute fills the window with this many.

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from agent.records import State, Transaction
+from protocol.frozen import dataclass
 
 # Bounds the memory: events of one span. A terminal makes some per minute.
 EVENTS_MAX = 4_000

@@ -17,7 +17,7 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from agent.cli_place import CommandError
 from agent.status_alive import life
 from agent.status_text import cut, label, local_time, pad, render, table
 from agent.visible import visible
+from protocol.frozen import dataclass
 
 # The rest of an escape sequence on a serial line of 1200 baud is there within this time; else it was the key itself.
 ESCAPE_WAIT_S = 0.05

@@ -121,11 +121,53 @@ def test_an_own_repr_and_no_repr_stay() -> None:
     assert "object at" in repr(Silent("a"))
 
 
-def test_what_it_does_not_know_goes_to_the_standard_decorator() -> None:
-    @frozen.dataclass(slots=True)
-    class Mutable:
-        size: int = 0
+def make_mutable(dataclass: Any, **options: Any) -> Any:
+    """The same class by either decorator."""
 
+    @dataclass(**options)
+    class Book:
+        """Fields that are given, fields that are made, and one that only `__post_init__` knows."""
+
+        name: str
+        pages: list[str] = field(default_factory=list)
+        notes: list[str] = field(init=False, default_factory=list)
+        count: int = field(init=False, default=7)
+        length: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            self.length = len(self.name)
+
+    return Book
+
+
+@pytest.mark.parametrize("options", [{}, {"slots": True}], ids=str)
+def test_a_mutable_class_is_what_the_standard_decorator_makes(options: dict[str, Any]) -> None:
+    told = []
+    for decorator in (dataclasses.dataclass, frozen.dataclass):
+        cls = make_mutable(decorator, **options)
+        book, other = cls("abc", pages=["1"]), cls("abc", ["1"])
+        same = book == other
+        book.name = "changed"
+        told.append((dataclasses.asdict(book), same, book == other, cls.__hash__, book.notes is other.notes))
+        with pytest.raises(TypeError):
+            cls("abc", count=8)
+    assert told[0] == told[1]
+
+
+def test_a_frozen_class_checks_itself_after_it_is_made() -> None:
+    @frozen.dataclass(frozen=True)
+    class Checked:
+        size: int
+
+        def __post_init__(self) -> None:
+            assert self.size, "no size"
+
+    with pytest.raises(AssertionError, match="no size"):
+        Checked(0)
+    assert Checked(2).size == 2
+
+
+def test_what_it_does_not_know_goes_to_the_standard_decorator() -> None:
     @frozen.dataclass(frozen=True, order=True)
     class Ordered:
         size: int
@@ -134,37 +176,12 @@ def test_what_it_does_not_know_goes_to_the_standard_decorator() -> None:
     class Bare:
         size: int = 1
 
-    @frozen.dataclass(frozen=True)
-    class Checked:
+    @frozen.dataclass(slots=True)
+    class Helped:
         size: int
+        given: dataclasses.InitVar[int] = 4
 
-        def __post_init__(self) -> None:
-            assert self.size, "no size"
+        def __post_init__(self, given: int) -> None:
+            self.size += given
 
-    mutable = Mutable()
-    mutable.size = 5
-    assert (mutable.size, Ordered(1) < Ordered(2), Bare().size) == (5, True, 1)
-    with pytest.raises(AssertionError, match="no size"):
-        Checked(0)
-
-
-def test_a_subclass_that_is_no_dataclass_is_made_like_its_base() -> None:
-    class Third(Pair):
-        __slots__ = ()
-
-    assert Third("a", 2).right == 2
-    assert Third("a", 2) != Pair("a", 2)
-
-
-@frozen.dataclass(frozen=True, slots=True)
-class Triple(Pair):
-    """A field more."""
-
-    last: float = 0.5
-
-
-def test_a_frozen_class_inherits_fields() -> None:
-    assert repr(Triple("a", last=2.0)) == "Triple(left='a', right=0, last=2.0)"
-    assert Triple("a") != Pair("a")
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Triple("a").left = "b"  # type: ignore[misc]
+    assert (Ordered(1) < Ordered(2), Bare().size, Helped(1).size) == (True, 1, 5)
