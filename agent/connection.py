@@ -5,7 +5,7 @@ kernel took when the connection then breaks. Here every byte passes through one 
 it either returns how many bytes the kernel took, or raises and took none (Linux `tcp_sendmsg`
 returns the bytes copied before an error, and the error only when there were none). There is no
 await between the call and the count, so a cancelled task cannot lose it. With TLS the same is
-true of the encrypted bytes, because encryption runs in memory (`ssl.MemoryBIO`).
+true of the encrypted bytes, because encryption runs in memory (`agent/tls_stream.py`).
 
 A byte that the kernel took counts as left, though it may never get onto the wire.
 
@@ -16,18 +16,19 @@ leaves every byte either in the kernel or in the frame reader.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import ssl
 import struct
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.linkstate import LinkCounters, LinkError, LinkKind
 from agent.resolver import AddressRow, Resolver
-from agent.tls import TlsClient, TlsError, not_after
+from agent.tls_settings import TlsError
 from protocol.frozen import dataclass
+
+if TYPE_CHECKING:  # OpenSSL is loaded where a host is configured with TLS
+    from agent.tls import TlsClient
 
 # One read; host messages have a few hundred bytes.
 READ_BYTES = 16384
@@ -69,7 +70,7 @@ class Connection:
         self._outgoing = bytearray()
         self._counting = False
         self._taken = 0
-        self._tls = _TlsStream(host.tls) if host.tls else None
+        self._tls = host.tls.stream() if host.tls else None
 
     @property
     def left_bytes(self) -> int:
@@ -89,6 +90,8 @@ class Connection:
             raise LinkError("send-timeout", f"{self.host.name} did not take the message in {timeout_s:g} s") from None
         except OSError as error:
             raise _link_error(self.host, error, "reset") from error
+        except TlsError as error:
+            raise _tls_error(self.host, error) from error
 
     def forget_message(self) -> None:
         """Starts the count anew: a new exchange begins on this connection."""
@@ -103,6 +106,8 @@ class Connection:
             return data
         except OSError as error:
             raise _link_error(self.host, error, "reset") from error
+        except TlsError as error:
+            raise _tls_error(self.host, error) from error
 
     def has_ended(self) -> bool:
         """Whether the other side has closed, as far as the kernel knows now."""
@@ -143,11 +148,11 @@ class Connection:
                 self._recv()
             self._outgoing += self._tls.pending()
             await self._flush()
-            self.certificate_not_after = not_after(self._tls.check())
-        except (TlsError, ssl.SSLError) as error:
+            self.certificate_not_after = self._tls.check()
+        except TlsError as error:
             self._outgoing += self._tls.pending()  # the alert tells the host why
             self._flush_some()
-            raise LinkError("tls", f"{self.host.name}: {_tls_reason(error)}") from error
+            raise _tls_error(self.host, error) from error
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -180,7 +185,7 @@ class Connection:
         del self._outgoing[:count]
 
     def _read_now(self) -> bytes:
-        """What has arrived and can be understood; b"" if nothing. Raises LinkError (eof), ssl.SSLError."""
+        """What has arrived and can be understood; b"" if nothing. Raises LinkError (eof), TlsError."""
         if not self._tls:
             data = bytes(self._incoming)
             self._incoming.clear()
@@ -291,61 +296,6 @@ def _set_options(sock: socket.socket, unacknowledged_s: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-class _TlsStream:
-    """TLS in memory: encrypted bytes in `incoming`, encrypted bytes out of `pending`."""
-
-    def __init__(self, client: TlsClient) -> None:
-        self.incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._client = client
-        self._stream = client.context.wrap_bio(self.incoming, self._outgoing, server_hostname=client.server_name)
-
-    def greet(self) -> bool:
-        """One step of the handshake; True when it is done. Raises ssl.SSLError."""
-        try:
-            self._stream.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        return True
-
-    def check(self) -> bytes:
-        """The host's certificate (DER) after the pin check. Raises TlsError."""
-        certificate = self._stream.getpeercert(binary_form=True)
-        assert certificate, "a TLS server without a certificate passed the handshake"
-        self._client.check_pin(certificate)
-        return certificate
-
-    def encrypt(self, data: bytes) -> bytes:
-        done = 0
-        while done < len(data):
-            done += self._stream.write(data[done:])
-        return self.pending()
-
-    def decrypt(self) -> bytes:
-        """Clear bytes; b"" while a record is incomplete. Raises LinkError (eof), ssl.SSLError."""
-        clear = bytearray()
-        try:
-            while chunk := self._stream.read(READ_BYTES):
-                clear += chunk
-        except ssl.SSLWantReadError:
-            return bytes(clear)
-        except ssl.SSLError:
-            if not clear:  # else what came before the damage is given first; the next call raises
-                raise
-        if not clear:
-            raise LinkError("eof", "the host closed the connection")
-        return bytes(clear)
-
-    def goodbye(self) -> bytes:
-        """The closing alert; b"" where the stream is in no state to say it."""
-        with contextlib.suppress(ssl.SSLError):  # "want read": the answer to it is not waited for
-            self._stream.unwrap()
-        return self.pending()
-
-    def pending(self) -> bytes:
-        return self._outgoing.read()
-
-
 def _wake(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
@@ -353,8 +303,6 @@ def _wake(ready: asyncio.Future[None]) -> None:
 
 def _link_error(host: Host, error: OSError, otherwise: LinkKind) -> LinkError:
     """The one place where the system's errors become ours."""
-    if isinstance(error, ssl.SSLError):
-        return LinkError("tls", f"{host.name}: {_tls_reason(error)}")
     if isinstance(error, ConnectionRefusedError):
         return LinkError("refused", f"{host.name} refused the connection")
     if isinstance(error, ConnectionError):
@@ -364,10 +312,5 @@ def _link_error(host: Host, error: OSError, otherwise: LinkKind) -> LinkError:
     return LinkError(otherwise, f"{host.name}: {error.strerror or 'unknown error'}")
 
 
-def _tls_reason(error: TlsError | OSError) -> str:
-    """What OpenSSL or the pin check says, without file names of C sources."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate refused: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or 'unknown').lower().replace('_', ' ')}"
-    return getattr(error, "text", "TLS failed")
+def _tls_error(host: Host, error: TlsError) -> LinkError:
+    return LinkError("tls", f"{host.name}: {error.text}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import config as settings
 from agent.config_checks import ProfileLoader
@@ -15,9 +16,12 @@ from agent.macs import MacProvider, NoMac, PinPadMac, SoftwareMac, Submit
 from agent.outcomes import Exchange, Outcome, Stray
 from agent.policy import Policy
 from agent.session_keys import NoKeyYet
-from agent.tls import TlsClient, TlsSettings, tls_client
+from agent.tls_settings import TlsSettings
 from protocol.profile import load_profile
 from protocol.rules import Profile
+
+if TYPE_CHECKING:
+    from agent.tls import TlsClient
 
 # A PIN pad answers a MAC within a second; more than this and the reversal is tried again later.
 # Source: UIC PP791 manual, response time-out of a packet 3 s; assumed twice that for three tries.
@@ -124,6 +128,8 @@ def _tls(tls: settings.Tls | None, host: str) -> TlsClient | None:
         server_name=tls.server_name,
         minimum=tls.minimum,
     )
+    from agent.tls import tls_client  # OpenSSL: 4 MB, only where a host is configured with TLS
+
     return tls_client(given, host)
 
 

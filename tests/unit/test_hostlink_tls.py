@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agent.hostlink import Host, Lost, Replied, Unsent
-from agent.tls import TlsError, TlsSettings, days_to_expiry, not_after, public_key_hash, read_certificate, tls_client
+from agent.tls import read_certificate, tls_client
+from agent.tls_certificate import days_to_expiry, not_after, public_key_hash
+from agent.tls_settings import TlsError, TlsSettings
 from tests.unit.hostlink_bench import ANSWER, OTHER, REQUEST, TICK_S, Bench, framed, play
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
