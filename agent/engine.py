@@ -349,9 +349,9 @@ def refuse_act(record: Transaction, event: Event, now: Now, policy: Policy) -> D
 
 
 def _authentic(event: Answered, policy: Policy, *, must: bool) -> bool:
-    """Whether the MAC lets the answer count. `must`: an answer without MAC does not count either."""
+    """Whether the MAC lets the answer count. `must`: without MAC it does not count either, save by the profile's word."""
     if event.mac == "absent":
-        return not (must and policy.mac_required)
+        return not (must and policy.mac_required) or event.code in policy.profile.mac.optional_on
     return event.mac in ("valid", "unchecked")
 
 
@@ -428,7 +428,9 @@ def _verdict(record: Transaction, event: Answered, now: Now, policy: Policy) -> 
     if verdict == "overtaken":
         verdict = "done" if event.awaited and not _may_have_overtaken(record, policy) else "retry"
     if verdict == "done":
-        done = replace(record, acknowledged_with=event.code, match_grade=event.match.grade)
+        unproved = event.mac == "absent" and policy.mac_required
+        grade = f"{event.match.grade}, no MAC" if unproved else event.match.grade
+        done = replace(record, acknowledged_with=event.code, match_grade=grade)
         return _end(done, State.REVERSED, now), (Slip("confirmed"),)
     record = record.with_evidence(now.at_utc, f"reversal refused with {event.code}", event.what)
     if not event.awaited:

@@ -63,6 +63,7 @@ _REASONS = (
         "IC卡数据只能按 chip_field 和 chip_tags 精简，不能整体复制",
     ),
     ("code (.+) has two meanings", r"应答码 \1 有两种含义"),
+    ("code (.+) approves: it never counts without a MAC", r"应答码 \1 表示批准：没有MAC时绝不能采信"),
     ("element (.+) is not stored for comparison: it could hold secrets", r"第 \1 域可能含敏感数据，不能用于比较"),
     ("must hold 4 \\(amount\\), 11 \\(STAN\\) and 41 \\(terminal\\)", "必须包含 4（金额）、11（流水号）、41（终端号）"),
     ("must be elements of core other than 11 \\(STAN\\)", "必须是 core 中除 11（流水号）以外的域"),

@@ -26,11 +26,6 @@ from protocol.frozen import dataclass
 Step = Literal["idle", "asking", "proving"]
 KeyCheck = Literal["none", "right", "wrong"]
 
-# Response codes to a sale or a reversal that mean "sign on again": 77 another batch, A0 a stale MAC key, 99 a stale PIN
-# key (sxfpos.com/408734; LiaoYang ChkOption.c). Only where sign-on brings batches or keys at all.
-BATCH_CODES = frozenset({"77"})
-KEY_CODES = frozenset({"A0", "99"})
-
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -293,9 +288,10 @@ def host_asks(session: Session, event: HostAsks, now: Now, policy: SessionPolicy
 
 def coded(session: Session, event: Coded, now: Now, policy: SessionPolicy) -> Decision:
     """Codes that say that the host's batch or key is not ours; any other shows that they fit."""
-    if event.code in BATCH_CODES and policy.follows_batch:
+    rules = policy.lane.profile.session  # only where a sign-on brings batches or keys at all
+    if event.code in rules.batch_codes and policy.follows_batch:
         return _want(replace(session, valid=False), "batch-mismatch", now, policy)
-    if event.code in KEY_CODES and policy.takes_keys:
+    if event.code in rules.key_codes and policy.takes_keys:
         return _want(replace(session, valid=False), "stale-key", now, policy)
     return replace(session, asked_again=0) if session.asked_again else session, ()
 

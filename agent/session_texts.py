@@ -15,7 +15,7 @@ WANTED: Mapping[str, Text] = {
     "daily": Text("the daily sign-on is due", "每日签到时间已到"),
     "command": Text("a person asked for it", "人工要求签到"),
     "host-asks": Text("the host asks for it in the header of its answer", "主机在报文头中要求签到"),
-    "batch-mismatch": Text("the host answered 77: its batch number is another one", "主机应答 77：批次号不一致"),
+    "batch-mismatch": Text("the host answered that its batch number is another one", "主机应答批次号不一致"),
     "stale-key": Text("the host refused our MAC: its working key is another one", "主机拒绝 MAC：工作密钥不一致"),
 }
 

@@ -50,34 +50,27 @@ def load_profile(name_or_path: str, directories: Sequence[Path | str] = ()) -> P
 
 
 def check_profile(name_or_path: str, directories: Sequence[Path | str] = ()) -> list[ProfileError]:
-    """Gives what is wrong with a profile: the first error of each section, nothing when `load_profile` accepts it."""
+    """Gives everything that is wrong with a profile, nothing when `load_profile` accepts it."""
     errors: list[ProfileError] = []
     try:
-        _, root, sections = _open(name_or_path, directories)
+        _, root, sections = _open(name_or_path, directories, errors)
         for _, read in sections:
-            _collect(read, errors)
-        _collect(root.done, errors)
-    except ProfileError as error:
+            read()
+        root.done()
+    except ProfileError as error:  # no file, no TOML, a circle: nothing more can be said
         errors.append(error)
     return errors
 
 
-def _collect(read: Callable[[], Any], errors: list[ProfileError]) -> None:
-    try:
-        read()
-    except ProfileError as error:
-        errors.append(error)
-
-
 def _open(
-    name_or_path: str, directories: Sequence[Path | str]
+    name_or_path: str, directories: Sequence[Path | str], errors: list[ProfileError] | None = None
 ) -> tuple[str, Table, Iterator[tuple[str, Callable[[], Any]]]]:
-    """Gives name and tables of a profile, and its sections with their readers."""
+    """Gives name and tables of a profile, and its sections with their readers; `errors` as in `Source`."""
     places = [Path(directory) for directory in directories]
     data, files, name = _read_chain(name_or_path, places)
-    root = Table(data, Source(files))
+    root = Table(data, Source(files, errors))
     root.text("extends", "")
-    return name, root, _sections(root, places)
+    return name, root, _sections(root, places, errors)
 
 
 def _read_chain(name: str, places: Sequence[Path]) -> tuple[dict[str, Any], list[tuple[str, str]], str]:
@@ -134,19 +127,30 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
         raise ProfileError(f"cannot be read: {error}", where=path.name) from None
 
 
-def _sections(root: Table, places: Sequence[Path]) -> Iterator[tuple[str, Callable[[], Any]]]:
+def _sections(
+    root: Table, places: Sequence[Path], errors: list[ProfileError] | None
+) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Gives each section of a profile with its reader. The elements come first: all others refer to them."""
     message = root.table("message")
     packings = read_packings(root.table("elements"), message)
     bitmap = message.text("bitmap", None, ("binary", "hex"))
     codec = Codec(packings.values(), message.text("mti", None, ("bcd", "ascii")), bitmap)
     message.done()
-    fields = frozenset(packings)
+    fields = frozenset(packings) if packings or errors is None else frozenset(range(2, 129))
 
     def catalogue(name: str) -> Table:
-        path = _find(name, places, "")
-        codes, text = _read(path)
-        return Table(codes, Source([(path.name, text)]))
+        try:
+            path = _find(name, places, "")
+            codes, text = _read(path)
+        except ProfileError as error:
+            if errors is None:
+                raise
+            errors.append(error)
+            return Table({"codes": {}}, Source([(name, "")]))
+        return Table(codes, Source([(path.name, text)], errors))
+
+    def approved() -> frozenset[str]:
+        return frozenset(root.table("responses").texts("approved"))
 
     yield "title", lambda: root.text("title")
     yield "confirm", lambda: root.text("confirm", None, ("on-approval", "by-application"))
@@ -156,7 +160,7 @@ def _sections(root: Table, places: Sequence[Path]) -> Iterator[tuple[str, Callab
     yield "request", lambda: read_request(root.table("request"), fields)
     yield "kinds", lambda: read_kinds(root.table("kinds"), fields)
     yield "reversal", lambda: read_reversal(root.table("reversal"), fields)
-    yield "mac", lambda: read_mac(root.table("mac"), packings, codec, bitmap)
+    yield "mac", lambda: read_mac(root.table("mac"), packings, codec, bitmap, approved())
     yield "responses", lambda: read_responses(root.table("responses"), catalogue)
     yield "matching", lambda: read_matching(root.table("matching"), fields)
     yield "retry", lambda: read_retry(root.table("retry"))

@@ -43,7 +43,7 @@ def read_responses(table: Table, catalogue: Callable[[str], Table]) -> ResponseR
     for verdict in get_args(Verdict):
         for code in table.texts(verdict):
             if code in verdicts:
-                raise table.error(verdict, f"code {code} has two meanings")
+                table.complain(verdict, f"code {code} has two meanings")
             verdicts[code] = verdict
     rules = ResponseRules(frozenset(table.texts("approved")), MappingProxyType(verdicts), MappingProxyType(texts))
     table.done()
@@ -72,13 +72,13 @@ def read_matching(table: Table, fields: frozenset[int]) -> MatchRules:
         echoed=slices("echoed"),
         accept_repeat_reply=table.flag("accept_repeat_reply"),
     )
-    if unknown := sorted({found.field for found in (*rules.core, *rules.echoed)} - {2, *IDENTITY_FIELDS}):
-        raise table.error("echoed", f"element {unknown[0]} is not stored for comparison: it could hold secrets")
+    for unknown in sorted({found.field for found in (*rules.core, *rules.echoed)} - {0, 2, *IDENTITY_FIELDS}):
+        table.complain("echoed", f"element {unknown} is not stored for comparison: it could hold secrets")
     core = {found.field for found in rules.core}
     if not {4, 11, 41} <= core:
-        raise table.error("core", "must hold 4 (amount), 11 (STAN) and 41 (terminal)")
-    if any(found.field == 11 or found.field not in core for found in rules.may_be_absent):
-        raise table.error("may_be_absent", "must be elements of core other than 11 (STAN)")
+        table.complain("core", "must hold 4 (amount), 11 (STAN) and 41 (terminal)")
+    elif any(found.field == 11 or found.field not in core for found in rules.may_be_absent):
+        table.complain("may_be_absent", "must be elements of core other than 11 (STAN)")
     table.done()
     return rules
 
@@ -86,8 +86,8 @@ def read_matching(table: Table, fields: frozenset[int]) -> MatchRules:
 def read_retry(table: Table) -> RetryRules:
     """Reads [retry]."""
     triggers = table.texts("triggers")
-    if unknown := sorted(set(triggers) - set(TRIGGERS)):
-        raise table.error("triggers", f"{unknown[0]!r} is none of {', '.join(TRIGGERS)}")
+    for unknown in sorted(set(triggers) - set(TRIGGERS)):
+        table.complain("triggers", f"{unknown!r} is none of {', '.join(TRIGGERS)}")
     rules = RetryRules(
         first_delay_s=table.real("first_delay_s"),
         base_s=table.real("base_s", None, 0.1),
@@ -121,9 +121,16 @@ def read_session(table: Table, fields: frozenset[int]) -> SessionRules:
         batch_follows_host=table.flag("batch_follows_host"),
         requirements=MappingProxyType(_requirements(requirements)),
         settle_gate=table.text("settle_gate", None, ("refuse", "wait", "override")),
+        batch_codes=frozenset(table.texts("batch_codes")),
+        key_codes=frozenset(table.texts("key_codes")),
+        host_clock=table.pattern(
+            "host_clock", "([+-](0[0-9]|1[0-4]):[0-5][0-9])?", 'a zone such as "+08:00", or empty'
+        ),
     )
     if rules.sign_on_required and "sign-on" not in rules.messages:
-        raise table.error("sign_on_required", "needs [session.messages.sign-on]")
+        table.complain("sign_on_required", "needs [session.messages.sign-on]")
+    for code in sorted(rules.batch_codes & rules.key_codes):
+        table.complain("key_codes", f"code {code} has two meanings")
     table.done()
     return rules
 
@@ -142,6 +149,7 @@ def _requirements(table: Table) -> dict[int, str]:
     actions = {}
     for key in table.names():
         if key not in tuple("0123456789ABCDEF"):
-            raise table.error(key, "must be one hexadecimal digit")
+            table.complain(key, "must be one hexadecimal digit")
+            continue
         actions[int(key, 16)] = table.text(key, None, ACTIONS)
     return actions

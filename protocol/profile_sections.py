@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, get_args
 
-from protocol.elements import Packing, element, parse_format
+from protocol.elements import Format, Packing, element, parse_format
 from protocol.iso8583 import Codec
 from protocol.rules import (
     EnvelopeRules,
@@ -50,6 +50,8 @@ _REVERSAL_FACTS = frozenset(
     }
 )
 
+_ANY = Format("ans", 999, 3)  # stands for a format that is none, where errors are collected
+
 
 def read_envelope(table: Table) -> EnvelopeRules:
     """Reads [envelope]."""
@@ -63,9 +65,9 @@ def read_envelope(table: Table) -> EnvelopeRules:
         requirement_nibble=table.number("requirement_nibble", None, -1, 64),
     )
     if rules.length_bytes == 0:
-        raise table.error("length_bytes", "a message on a stream needs a length")
+        table.complain("length_bytes", "a message on a stream needs a length")
     if rules.requirement_nibble >= 2 * len(rules.header):
-        raise table.error("requirement_nibble", "lies outside the header")
+        table.complain("requirement_nibble", "lies outside the header")
     table.done()
     return rules
 
@@ -84,8 +86,8 @@ def read_packings(table: Table, message: Table) -> dict[int, Packing]:
     packings = {}
     for key in table.names():
         if not key.isdecimal() or not 2 <= int(key) <= 128 or int(key) == 65:
-            raise table.error(key, "must be the number of an element: 2 to 128 without 65")
-        if table.is_table(key):
+            table.complain(key, "must be the number of an element: 2 to 128 without 65")
+        elif table.is_table(key):
             own = table.table(key)
             packings[int(key)] = _packing(int(key), own.text("format"), own, "format", defaults)
             own.done()
@@ -95,9 +97,9 @@ def read_packings(table: Table, message: Table) -> dict[int, Packing]:
 
 
 def _packing(field: int, text: str, table: Table, key: str, defaults: Mapping[str, str]) -> Packing:
-    form = parse_format(text)
-    if form is None:
-        raise table.error(key, "must be a format like n6, n..19, ans...999, b8")
+    form = parse_format(text) or _ANY
+    if form is _ANY:
+        table.complain(key, "must be a format like n6, n..19, ans...999, b8")
     own = table if key == "format" else Table({}, Source([("", "")]))
     usual = defaults["n"] if form.kind in "nz" else defaults["b"] if form.kind == "b" else "ascii"
     choices = ("binary", "hex") if form.kind == "b" else ("bcd", "ascii") if form.kind in "nz" else ("ascii",)
@@ -118,12 +120,14 @@ def read_templates(table: Table, fields: frozenset[int], facts: frozenset[str]) 
     for key in table.names():
         text = table.text(key)
         if not key.isdecimal() or (text and int(key) not in fields):
-            raise table.error(key, "is not an element of this profile")
+            table.complain(key, "is not an element of this profile")
+            continue
         template = parse_template(text)
         if template is None:
-            raise table.error(key, "is not a template")
+            table.complain(key, "is not a template")
+            continue
         if unknown := sorted(template.names - facts):
-            raise table.error(key, f"speaks of facts that there are not: {', '.join(unknown)}")
+            table.complain(key, f"speaks of facts that there are not: {', '.join(unknown)}")
         templates[int(key)] = template
     return MappingProxyType(templates)
 
@@ -133,7 +137,7 @@ def _reversal_templates(table: Table, fields: frozenset[int]) -> Mapping[int, Te
     facts = _REVERSAL_FACTS | {f"f{number}" for number in fields - NEVER_KEPT - NEVER_QUOTED}
     templates = read_templates(table, fields, facts)
     for number in sorted(NEVER_KEPT & set(templates)):
-        raise table.error(str(number), f"{element(number).name} must never be stored in a reversal")
+        table.complain(str(number), f"{element(number).name} must never be stored in a reversal")
     return templates
 
 
@@ -141,8 +145,8 @@ def read_slice(table: Table, key: str, text: str, fields: frozenset[int]) -> Sli
     """Gives the slice that a text means; raises ProfileError when it means none of this profile."""
     found = parse_slice(text)
     if found is None or found.field not in fields:
-        raise table.error(key, f"{text!r} is not an element of this profile or positions of one, like 60:3-8")
-    return found
+        table.complain(key, f"{text!r} is not an element of this profile or positions of one, like 60:3-8")
+    return found or Slice(0)
 
 
 def read_some_slice(table: Table, key: str, fields: frozenset[int]) -> Slice | None:
@@ -165,8 +169,8 @@ def read_request(table: Table, fields: frozenset[int]) -> RequestRules:
 def known_elements(table: Table, key: str, fields: frozenset[int]) -> tuple[int, ...]:
     """Gives a list of numbers of elements of this profile."""
     numbers = table.numbers(key)
-    if unknown := sorted(set(numbers) - fields):
-        raise table.error(key, f"{unknown[0]} is not an element of this profile")
+    for unknown in sorted(set(numbers) - fields):
+        table.complain(key, f"{unknown} is not an element of this profile")
     return numbers
 
 
@@ -179,7 +183,7 @@ def read_kinds(table: Table, fields: frozenset[int]) -> Mapping[str, Kind]:
         kind = _kind(name, table.table(name), fields)
         for other in kinds.values():
             if _look_alike(kind, other):
-                raise table.error(name, f"cannot be told from {other.name} by message type, elements 3, 25 and type")
+                table.complain(name, f"cannot be told from {other.name} by message type, elements 3, 25 and type")
         kinds[name] = kind
     return MappingProxyType(kinds)
 
@@ -233,17 +237,16 @@ def read_reversal(table: Table, fields: frozenset[int]) -> ReversalRules:
         chip_tags=table.texts("chip_tags"),
         partial_field=table.number("partial_field", None, 0, 128),
     )
-    if secret := sorted(NEVER_KEPT & set(rules.keep)):
-        name = element(secret[0]).name
-        raise table.error("keep", f"element {secret[0]} ({name}) must never be stored in a reversal")
+    for secret in sorted(NEVER_KEPT & set(rules.keep)):
+        table.complain("keep", f"element {secret} ({element(secret).name}) must never be stored in a reversal")
     if rules.chip_field in rules.keep:
-        raise table.error("keep", "chip data is reduced by chip_field and chip_tags, never copied")
-    if secret_tags := sorted(NEVER_TAGS & set(rules.chip_tags)):
-        raise table.error("chip_tags", f"tag {secret_tags[0]} must never be stored in a reversal")
+        table.complain("keep", "chip data is reduced by chip_field and chip_tags, never copied")
+    for tag in sorted(NEVER_TAGS & set(rules.chip_tags)):
+        table.complain("chip_tags", f"tag {tag} must never be stored in a reversal")
     for key in (*_SLOT_KEYS, "chip_field", "partial_field"):
         number = table.number(key)
         if number and number not in fields:
-            raise table.error(key, f"{number} is not an element of this profile")
+            table.complain(key, f"{number} is not an element of this profile")
     reasons.done()
     table.done()
     return rules
@@ -253,17 +256,19 @@ def _reversal_type(table: Table, mti: str) -> str:
     return table.pattern(mti, "[0-29]4[02]0", "a reversal's type like 0400 or 0420")
 
 
-def read_mac(table: Table, packings: Mapping[int, Packing], codec: Codec, bitmap_form: str) -> MacRules:
-    """Reads [mac]."""
+def read_mac(
+    table: Table, packings: Mapping[int, Packing], codec: Codec, bitmap_form: str, approved: frozenset[str]
+) -> MacRules:
+    """Reads [mac]. `approved`: codes that approve; they never count without a MAC."""
     algorithm = table.text("algorithm", None, ALGORITHMS)
     field = table.number("field", None, 0, 128)
     if field not in (0, 64, 128):
-        raise table.error("field", "must be 64, 128 or 0 (no MAC)")
-    if algorithm != "none" and not field:
-        raise table.error("field", "an algorithm needs a field")
+        table.complain("field", "must be 64, 128 or 0 (no MAC)")
+    elif algorithm != "none" and not field:
+        table.complain("field", "an algorithm needs a field")
     packing = packings.get(field)
-    if field and (packing is None or packing.format.length != 8 or packing.format.indicator):
-        raise table.error("field", f"element {field} must be there with 8 bytes or characters")
+    if field in (64, 128) and (packing is None or packing.format.length != 8 or packing.format.indicator):
+        table.complain("field", f"element {field} must be there with 8 bytes or characters")
     rules = MacRules(
         algorithm=algorithm,
         output=table.text("output", None, OUTPUTS),
@@ -273,6 +278,9 @@ def read_mac(table: Table, packings: Mapping[int, Packing], codec: Codec, bitmap
         core=table.text("core", None, ("software", "pinpad")),
         mti_bytes=codec.mti_bytes,
         bitmap_form=bitmap_form,
+        optional_on=frozenset(table.texts("optional_on", ())),
     )
+    for code in sorted(rules.optional_on & approved):
+        table.complain("optional_on", f"code {code} approves: it never counts without a MAC")
     table.done()
     return rules

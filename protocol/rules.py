@@ -88,7 +88,8 @@ class MacRules:
     """How a message is authenticated.
 
     `algorithm` "none" where the host wants no MAC; `field` 64, 128 or None; with a second bitmap it is always 128.
-    `wire_bytes` is the size of the MAC field on the wire (16 where 8 bytes stand as text).
+    `wire_bytes` is the size of the MAC field on the wire (16 where 8 bytes stand as text). `optional_on`: codes of
+    answers that count also without a MAC; never a code that approves.
     """
 
     algorithm: str = "none"
@@ -99,6 +100,7 @@ class MacRules:
     core: str = "software"
     mti_bytes: int = 2
     bitmap_form: str = "binary"
+    optional_on: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,12 @@ class NetworkMessage:
 class SessionRules:
     """Sign-on, keys, batch and what the header may ask for.
 
-    `requirements` maps the processing requirement of a reply's header to an action ("sign-on", "download-parameters",
-    ...); `settle_gate` says what a settlement does while reversals are pending: "refuse", "wait" or "override".
+    `host_clock` is the zone ("+08:00") of the host's own time in elements 12 and 13 of its answers to requests and
+    session messages; "" where the host only gives back what was sent.
+    `batch_codes` and `key_codes`: answers to a sale or a reversal which say that the host has another batch or another
+    key; a sign-on mends that. `requirements` maps the processing requirement of a header to an action ("sign-on",
+    "download-parameters", ...); `settle_gate` says what a settlement does while reversals are pending: "refuse", "wait"
+    or "override".
     """
 
     sign_on_required: bool
@@ -184,6 +190,9 @@ class SessionRules:
     batch_follows_host: bool
     requirements: Mapping[int, str]
     settle_gate: str
+    batch_codes: frozenset[str]
+    key_codes: frozenset[str]
+    host_clock: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

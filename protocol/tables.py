@@ -1,4 +1,8 @@
-"""Strict reading of TOML tables: what is unknown, missing or of the wrong type is a ProfileError with its place."""
+"""Strict reading of TOML tables: what is unknown, missing or of the wrong type is a ProfileError with its place.
+
+A reader either stops at the first error (it is raised) or, where its `Source` collects, notes each one and goes on with
+a value of the right kind, so that one run tells everything. What was read then is thrown away.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,29 @@ def _parts(dotted: str) -> list[str]:
     return [part.strip().strip("\"'") for part in dotted.split(".")]
 
 
-class Source:
-    """Where tables come from: the files of one profile, the most special first."""
+# What is read in place of a value that is missing or of the wrong type, where errors are collected.
+_EMPTY: Mapping[Any, Any] = {str: "", int: 0, (int, float): 0.0, bool: False, list: [], dict: {}}
 
-    def __init__(self, files: Sequence[tuple[str, str]]) -> None:
+
+class Source:
+    """Where tables come from: the files of one profile, the most special first.
+
+    `errors`: a list that gets every error, where none is to be raised.
+    """
+
+    def __init__(self, files: Sequence[tuple[str, str]], errors: list[ProfileError] | None = None) -> None:
         self._files = tuple(files)
+        self.errors = errors
+        self._spoilt: set[str] = set()
+
+    def tell(self, error: ProfileError, *, spoils: bool) -> None:
+        """Raises the error, or notes it. `spoils`: the key has no value now, what else is said of it is no news."""
+        if self.errors is None:
+            raise error
+        if error.where not in self._spoilt and str(error) not in map(str, self.errors):
+            self.errors.append(error)
+        if spoils:
+            self._spoilt.add(error.where)
 
     def place(self, path: Sequence[str]) -> str:
         """Gives "file:line, key a.b.c" for a key, looked up with its parents when it has no line of its own."""
@@ -60,6 +82,10 @@ class Table:
         path = (*self._path, key) if key else self._path
         return ProfileError(reason, where=self._source.place(path))
 
+    def complain(self, key: str, reason: str) -> None:
+        """Raises the error for one key, or where errors are collected, notes it and returns."""
+        self._source.tell(self.error(key, reason), spoils=False)
+
     def names(self) -> list[str]:
         """Gives the names of all keys, in the order of the file."""
         return list(self._data)
@@ -68,27 +94,27 @@ class Table:
         """Gives a string, one of `choices` where those are given."""
         value: str = self._value(key, str, "a string", default)
         if choices and value not in choices:
-            raise self.error(key, f"must be one of {', '.join(choices)}")
+            self._spoil(key, f"must be one of {', '.join(choices)}")
+            return choices[0]
         return value
 
     def pattern(self, key: str, pattern: str, meaning: str, default: str | None = None) -> str:
         """Gives a string that matches a regular expression as a whole; `meaning` says in words what it must be."""
         value = self.text(key, default)
         if value != default and re.fullmatch(pattern, value) is None:
-            raise self.error(key, f"must be {meaning}")
+            self._spoil(key, f"must be {meaning}")
+            return default or ""
         return value
 
     def number(self, key: str, default: int | None = None, low: int = 0, high: int = 1_000_000_000) -> int:
         """Gives a whole number in low..high."""
         value: int = self._value(key, int, "a whole number", default)
-        self._within(key, value, low, high)
-        return value
+        return int(self._within(key, value, low, high))
 
     def real(self, key: str, default: float | None = None, low: float = 0.0, high: float = 1e9) -> float:
         """Gives a number in low..high, whole or not."""
         value: float = float(self._value(key, (int, float), "a number", default))
-        self._within(key, value, low, high)
-        return value
+        return self._within(key, value, low, high)
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         """Gives true or false."""
@@ -106,7 +132,10 @@ class Table:
     def table(self, key: str, optional: bool = False) -> Table:
         """Gives a table inside this one; an empty one when it is optional and absent."""
         value = self._value(key, dict, "a table", {} if optional else None)
-        return Table(value, self._source, (*self._path, key))
+        found = self.is_table(key) or (optional and key not in self._data)
+        # Where a table lacks, its keys lack too: that is no news.
+        source = self._source if found else Source([("", "")], [])
+        return Table(value, source, (*self._path, key))
 
     def is_table(self, key: str) -> bool:
         """Tells whether the value under the key is a table."""
@@ -116,27 +145,35 @@ class Table:
         """Raises ProfileError when a key of this table was not read."""
         for key in self._data:
             if key not in self._read:
-                raise self.error(key, "unknown key")
+                self.complain(key, "unknown key")
+
+    def _spoil(self, key: str, reason: str) -> None:
+        self._source.tell(self.error(key, reason), spoils=True)
 
     def _value(self, key: str, kind: type | tuple[type, ...], meaning: str, default: Any) -> Any:
         self._read.add(key)
         if key not in self._data:
             if default is None:
-                raise self.error(key, "missing key")
+                self._spoil(key, "missing key")
+                return _EMPTY[kind]
             return default
         value = self._data[key]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.error(key, f"must be {meaning}")
+            self._spoil(key, f"must be {meaning}")
+            return _EMPTY[kind] if default is None else default
         return value
 
     def _many(self, key: str, kind: type, meaning: str, default: Sequence[Any] | None) -> tuple[Any, ...]:
         values = self._value(key, list, meaning, None if default is None else list(default))
         if any(not isinstance(value, kind) or isinstance(value, bool) for value in values):
-            raise self.error(key, f"must be {meaning}")
+            self._spoil(key, f"must be {meaning}")
+            return ()
         if len(set(values)) != len(values):
-            raise self.error(key, "has the same value twice")
+            self.complain(key, "has the same value twice")
         return tuple(values)
 
-    def _within(self, key: str, value: float, low: float, high: float) -> None:
+    def _within(self, key: str, value: float, low: float, high: float) -> float:
+        """Gives the value, or where errors are collected, the nearest that is allowed."""
         if not low <= value <= high:
-            raise self.error(key, f"must be between {low} and {high}")
+            self._spoil(key, f"must be between {low} and {high}")
+        return min(max(value, low), high)

@@ -31,6 +31,7 @@ from agent.events import (
     Unsent,
     Wake,
 )
+from agent.policy import Policy
 from agent.records import EVIDENCE_MAX, State, dump, load
 from tests.dialogue import PAN, STARTED, Dialogue, answered, policy, transaction
 
@@ -271,6 +272,32 @@ def test_an_acknowledgement_clears_nothing_unless_its_mac_verifies(mac: str) -> 
     assert dialogue.state is State.REVERSING
     assert dialogue.record.evidence
     assert not dialogue.record.sending
+
+
+def _without_mac(*codes: str) -> Policy:
+    """UnionPay's rules where these codes count without a MAC."""
+    strict = policy()
+    mac = replace(strict.profile.mac, optional_on=frozenset(codes))
+    return replace(strict, profile=replace(strict.profile, mac=mac))
+
+
+@pytest.mark.parametrize(("codes", "state"), [((), State.REVERSING), (("12",), State.REVERSED)])
+def test_a_code_counts_without_a_mac_only_where_the_profile_says_so(codes: tuple[str, ...], state: State) -> None:
+    dialogue = Dialogue(transaction(), _without_mac(*codes)).begun().feed(TIMEOUT).feed(Wake())
+    dialogue.feed(answered("12", "reversal", mac="absent"))
+    assert dialogue.state is state
+    assert dialogue.record.match_grade == ("full, no MAC" if codes else "")
+
+
+def test_a_wrong_mac_never_counts_whatever_the_profile_says_of_absent_ones() -> None:
+    dialogue = Dialogue(transaction(), _without_mac("12")).begun().feed(TIMEOUT).feed(Wake())
+    assert dialogue.feed(answered("12", "reversal", mac="invalid")).state is State.REVERSING
+    assert dialogue.feed(Wake()).feed(answered("12", "reversal", mac="unverified")).state is State.REVERSING
+
+
+def test_an_approval_without_a_mac_is_reversed_also_where_other_codes_count() -> None:
+    dialogue = Dialogue(transaction(), _without_mac("12", "25")).begun()
+    assert dialogue.feed(answered("00", mac="absent")).state is State.REVERSING
 
 
 def test_an_answer_that_does_not_match_clears_nothing() -> None:

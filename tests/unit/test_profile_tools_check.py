@@ -21,7 +21,7 @@ from protocol.profile import profile_names
 _PROTOCOL = Path(__file__).resolve().parents[2] / "protocol"
 # Where the reasons are written; a literal (or f-string) as the last argument of `error(...)` or first of ProfileError.
 _SOURCES = ("profile.py", "profile_policy.py", "profile_sections.py", "tables.py")
-_REASON = re.compile(r'(?:\.error\([^,()]*(?:\([^()]*\))?, |ProfileError\()f?"((?:[^"\\]|\\.)*)"')
+_REASON = re.compile(r'(?:\.(?:error|complain|_spoil)\([^,()]*(?:\([^()]*\))?, |ProfileError\()f?"((?:[^"\\]|\\.)*)"')
 
 BAD = """extends = "unionpay-pos"
 [retry]

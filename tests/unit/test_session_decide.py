@@ -213,3 +213,12 @@ def test_an_answer_that_nobody_waits_for_changes_nothing(event: SessionEvent) ->
 def test_while_a_sign_on_is_under_way_no_other_begins(event: SessionEvent) -> None:
     asking, _ = play(session(), policy(), (0, s.Start()), (0, s.Due()))
     assert decide(asking, event, at(9e9), policy()) == (asking, ())
+
+
+@pytest.mark.parametrize(("code", "wanted"), [("78", "batch-mismatch"), ("A1", "stale-key"), ("77", ""), ("A0", "")])
+def test_which_codes_ask_for_a_sign_on_stands_in_the_profile(code: str, wanted: str) -> None:
+    rules = policy()
+    ours = replace(rules.lane.profile.session, batch_codes=frozenset({"78"}), key_codes=frozenset({"A1"}))
+    lane = replace(rules.lane, profile=replace(rules.lane.profile, session=ours))
+    after, _ = play(signed_on(), replace(rules, lane=lane), (1, s.Coded(code)))
+    assert (after.wanted, after.valid) == (wanted, not wanted)
