@@ -196,10 +196,10 @@ class _Cursor:
         return self._body[self.offset - count : self.offset]
 
     def text(self, count: int) -> str:
-        raw = self.take(count)
-        if any(not 0x20 <= byte < 0x7F for byte in raw):
+        text = self.take(count).decode("latin-1")
+        if not (text.isascii() and text.isprintable()):
             raise self.wrong("a byte is not printable ASCII")
-        return raw.decode("ascii")
+        return text
 
     def digits(self, count: int, left: bool, also: str = "") -> str:
         """Digits (and the nibbles in `also`) of a number, the pad nibble (0 or F) taken off."""

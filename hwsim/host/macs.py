@@ -91,10 +91,8 @@ def _retail(key: bytes, blocks: list[bytes]) -> bytes:
 
 
 def _chain(key: bytes, blocks: list[bytes]) -> bytes:
-    state = bytes(8)
-    for block in blocks:
-        state = encrypt(key, _xor(state, block))
-    return state
+    worker = Cipher(TripleDES(_triple(key)), modes.CBC(bytes(8))).encryptor()
+    return (worker.update(b"".join(blocks)) + worker.finalize())[-8:]
 
 
 def _triple(key: bytes) -> bytes:
@@ -110,7 +108,7 @@ def _blocks(data: bytes) -> list[bytes]:
 
 
 def _xor(one: bytes, other: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(len(one), "big")
 
 
 def _xor_of_blocks(data: bytes) -> bytes:

@@ -60,14 +60,16 @@ def _many(first: int, count: int) -> bool:
     for part in all_runs(first, count):
         tally.merge(part)
     sums = tally.sums
-    print(f"{tally.seeds} runs of {count} seeds in {time.monotonic() - began:.0f} s, {sums['hours']} simulated hours")
-    print(f"  crashes {sums['crashes']}, starts {sums['starts']}, commits {sums['commits']}")
+    print(f"{count} seeds in {time.monotonic() - began:.0f} s, {tally.again} of them twice: under another wall clock")
+    print(f"  {sums['hours']} simulated hours, starts {sums['starts']}, commits {sums['commits']}")
+    kills, cuts, syncs = (tally.struck[kind] for kind in ("process-killed", "power-cut", "sync-fails"))
+    print(f"  crash states recovered: {kills} kills, {cuts} power cuts, {syncs} failed syncs")
     print(f"  exchanges {sums['exchanges']}, of these reversals {sums['reversals']}")
     print("  items at the end: " + ", ".join(f"{state} {n}" for state, n in sorted(tally.states.items())))
     print(f"  {len(tally.struck)} kinds of faults, {tally.struck.total()} struck:")
     for kind, struck in sorted(tally.struck.items()):
         print(f"    {struck:8} {kind}")
-    print(f"  broken rules: {len(tally.broken)}")
+    print(f"  violations: {len(tally.broken)}")
     for seed, rule, text in sorted(tally.broken)[:EXPLAINED_MAX]:
         print(f"\nseed {seed} breaks {rule}: {text}\n{explained(seed)}")
     for seed, rule, text in sorted(tally.broken)[EXPLAINED_MAX:]:
@@ -80,8 +82,10 @@ def _mutants(names: frozenset[str]) -> bool:
     found = sorted(all_mutants(names), key=lambda one: one.name)
     survivors = [one.name for one in found if one.seed < 0]
     for one in found:
-        print(f"  {one.name:36} " + (f"found by seed {one.seed}: {one.rule}" if one.seed >= 0 else "SURVIVED"))
-    print(f"{len(found)} mutants, {len(survivors)} survived, {time.monotonic() - began:.0f} s")
+        how = f"found by seed {one.seed} ({one.runs} runs): {one.rule}" if one.seed >= 0 else "SURVIVED"
+        print(f"  {one.name:36} {how}")
+    seconds, runs = time.monotonic() - began, sum(one.runs for one in found)
+    print(f"{len(found)} mutants, {len(survivors)} survived, {runs} runs needed, {seconds:.0f} s")
     return bool(survivors)
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count, islice
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import Options
 from tests.simulation.run import Result, run
 from tests.simulation.shrink import command, shrink, story
+from tests.simulation.swarm import Swarm
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -23,14 +25,15 @@ CHUNK = 50
 WALL_EVERY = 25  # Every so many seeds a run is made again under another wall clock.
 WALL_SHIFT_S = 11 * 86_400.0 + 3_600.5
 LINES_MAX = 80
-MUTANT_SEEDS_MAX = 1_500
+MUTANT_RUNS_MAX = 400
 
 
 @dataclass
 class Tally:
-    """Figures over many runs."""
+    """Figures over many runs; `again` of them were made twice, under another wall clock."""
 
-    seeds: int = 0
+    runs: int = 0
+    again: int = 0
     broken: list[tuple[int, str, str]] = field(default_factory=list)
     struck: Counter[str] = field(default_factory=Counter)
     sums: Counter[str] = field(default_factory=Counter)
@@ -38,7 +41,7 @@ class Tally:
 
     def add(self, result: Result) -> None:
         """One run more."""
-        self.seeds += 1
+        self.runs += 1
         self.struck.update(result.struck)
         self.states.update(result.counts.states)
         counts = result.counts
@@ -55,7 +58,8 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         """The figures of another worker."""
-        self.seeds += other.seeds
+        self.runs += other.runs
+        self.again += other.again
         self.broken += other.broken
         self.struck.update(other.struck)
         self.sums.update(other.sums)
@@ -64,11 +68,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class Found:
-    """How a mutant fared. `seed` -1: it survived."""
+    """How a mutant fared: the seed that found it (-1: it survived), the rule it broke, how many runs that took."""
 
     name: str
     seed: int
     rule: str
+    runs: int
 
 
 def runs(seeds: Iterable[int]) -> Tally:
@@ -79,6 +84,7 @@ def runs(seeds: Iterable[int]) -> Tally:
         tally.add(result)
         if seed % WALL_EVERY == 0 and not result.rule:
             tally.add(_under_another_wall_clock(seed, result))
+            tally.again += 1
     return tally
 
 
@@ -102,14 +108,15 @@ def all_mutants(names: frozenset[str] = frozenset()) -> Iterator[Found]:
 
 
 def hunt(name: str) -> Found:
-    """Seeds until this mutant breaks a rule that holds without it."""
+    """Seeds until this mutant breaks a rule that holds without it; only seeds that draw the faults it needs."""
     mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
-    for seed in range(MUTANT_SEEDS_MAX):
+    fitting = (seed for seed in count() if Swarm(seed).weights.keys() >= set(mutant.needs))
+    for runs, seed in enumerate(islice(fitting, MUTANT_RUNS_MAX), start=1):
         with mutant.planted():
             result = run(seed)
         if result.rule and run(seed).rule != result.rule:
-            return Found(name, seed, result.rule)
-    return Found(name, -1, "")
+            return Found(name, seed, result.rule, runs)
+    return Found(name, -1, "", MUTANT_RUNS_MAX)
 
 
 def explained(seed: int) -> str:
@@ -125,7 +132,7 @@ def soak(first: int, say: Callable[[str], None]) -> int:
         for part in all_runs(at, 20 * CHUNK):
             tally.merge(part)
         at += 20 * CHUNK
-        say(f"{tally.seeds} runs up to seed {at - 1}, {time.monotonic() - began:.0f} s, {len(tally.broken)} broken")
+        say(f"{tally.runs} runs up to seed {at - 1}, {time.monotonic() - began:.0f} s, {len(tally.broken)} broken")
         if tally.broken:
             seed, rule, text = tally.broken[0]
             say(f"seed {seed} breaks {rule}: {text}\n{explained(seed)}")

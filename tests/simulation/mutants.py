@@ -39,11 +39,15 @@ Decision = engine.Decision
 
 @dataclass(frozen=True)
 class Mutant:
-    """One planted bug. `plant` gives what to put where: (object, attribute) or (table, key)."""
+    """One planted bug. `plant` gives what to put where: (object, attribute) or (table, key).
+
+    `needs`: kinds of faults without which the bug does no harm; seeds that do not draw all of them need not be run.
+    """
 
     name: str
     what: str
     plant: Callable[[], list[Patch]]
+    needs: tuple[str, ...] = ()
 
     @contextmanager
     def planted(self) -> Iterator[None]:
@@ -484,10 +488,23 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("reference-used-twice", "one reference, two sales", _alone(Loop, "_admit", _used_again)),
     Mutant("nothing-admitted", "no question is asked before a sale", _alone(Loop, "_admit", _admit_all)),
     Mutant("mac-not-checked", "any MAC is good", _alone(engine, "_authentic", _believing)),
-    Mutant("absent-mac-is-good", "an answer without MAC counts", _alone(engine, "_authentic", _absent_is_fine)),
-    Mutant("unverified-mac-is-good", "an unchecked MAC counts", _alone(engine, "_authentic", _unverified_is_fine)),
     Mutant(
-        "missing-code-declines", "no response code means declined", _table(Answered, (State.BEGUN,), _no_code_declines)
+        "absent-mac-is-good",
+        "an answer without MAC counts",
+        _alone(engine, "_authentic", _absent_is_fine),
+        ("forged-without-mac",),
+    ),
+    Mutant(
+        "unverified-mac-is-good",
+        "an unchecked MAC counts",
+        _alone(engine, "_authentic", _unverified_is_fine),
+        ("forged-mac", "pin-pad-fails"),
+    ),
+    Mutant(
+        "missing-code-declines",
+        "no response code means declined",
+        _table(Answered, (State.BEGUN,), _no_code_declines),
+        ("host-no-code",),
     ),
     Mutant("wrong-mac-declines", "a wrong MAC means declined", _table(Answered, (State.BEGUN,), _wrong_mac_declines)),
     Mutant("lost-is-unsent", "no answer means nothing was sent", _table(Lost, (State.BEGUN,), _lost_is_unsent)),
@@ -553,7 +570,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("every-code-is-done", "a refusal acknowledges", _alone(engine, "_verdict", _every_code_is_done)),
     Mutant(
-        "overtaken-is-done", "unknown original: done at once", _alone(engine, "_may_have_overtaken", _never_overtaken)
+        "overtaken-is-done",
+        "unknown original: done at once",
+        _alone(engine, "_may_have_overtaken", _never_overtaken),
+        ("original-delayed",),
     ),
     Mutant(
         "late-approval-completes",
@@ -580,7 +600,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("asleep-after-restart", "owed reversals wait for ever", _table(Restart, _OWED, _asleep)),
     Mutant(
-        "approved-asleep-after-restart", "nobody is asked again", _table(Restart, (State.APPROVED,), _approved_asleep)
+        "approved-asleep-after-restart",
+        "nobody is asked again",
+        _table(Restart, (State.APPROVED,), _approved_asleep),
+        ("application-dies",),
     ),
     Mutant("lane-stays-reserved", "a sale that ended keeps the lane", _alone(Loop, "reserve", _unready)),
     Mutant("timer-forgotten", "a refused sale unsets the lane's timer", _alone(Loop, "reserve", _timer_forgotten)),

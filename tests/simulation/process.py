@@ -269,10 +269,11 @@ class Agent(Listener):
             self.loop.wake()  # it is the loop's business to say when the next timer is due, as in the daemon
 
     def _probe(self) -> None:
-        waiting = {txn.lane for txn in self.loop.pending() if txn.state in OWED and not txn.held}
-        for name, link in self._links.items():
-            if name in waiting:
-                link.probe()
+        if any(link.looks_out for link in self._links.values()):
+            waiting = {txn.lane for txn in self.loop.pending() if txn.state in OWED and not txn.held}
+            for name, link in self._links.items():
+                if name in waiting:
+                    link.probe()
         self._world.after(PROBE_EVERY_S, self._probe, alive=True)
 
 

@@ -1,24 +1,15 @@
-"""The simulator: same seed, same run; no rule breaks; the wall clock does not matter; a failure can be replayed."""
+"""The simulator: same seed, same run; the wall clock does not matter; a failure can be replayed."""
 
 from __future__ import annotations
 
-import pytest
-
-from tests.simulation.campaign import WALL_SHIFT_S, explained, hunt
+from tests.simulation.campaign import WALL_SHIFT_S
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import Options
 from tests.simulation.run import run
 from tests.simulation.shrink import command, shrink
 from tests.simulation.swarm import KINDS
 
-SEEDS = 300
 SAME_SEEDS = 20
-
-
-def test_no_rule_breaks_in_a_few_hundred_days_of_faults() -> None:
-    """Every promise holds whatever the network, the disk, the power, the clock and people do."""
-    broken = [(result.seed, result.rule, result.text) for result in map(run, range(SEEDS)) if result.rule]
-    assert not broken, f"{broken[0]}\n{explained(broken[0][0])}"
 
 
 def test_the_same_seed_is_the_same_run() -> None:
@@ -31,12 +22,6 @@ def test_another_wall_clock_changes_no_decision() -> None:
     """The same seed on another day decides the same at the same monotonic second."""
     for seed in range(SAME_SEEDS):
         assert run(seed).decisions == run(seed, Options(wall_shift_s=WALL_SHIFT_S)).decisions
-
-
-def test_the_faults_that_are_drawn_do_strike() -> None:
-    """No kind of fault is a dead letter: each strikes within a few hundred runs."""
-    struck = {kind for seed in range(SEEDS) for kind in run(seed).struck}
-    assert set(KINDS) == struck
 
 
 def test_a_run_without_faults_completes_and_reverses_as_the_shop_wants() -> None:
@@ -57,11 +42,3 @@ def test_a_failing_run_shrinks_to_one_that_fails_the_same_way_and_can_be_replaye
     assert smallest.digest == again.digest
     assert len(smallest.story) <= len(first.story)
     assert f"--seed {first.seed}" in command(first.seed, options)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_every_mutant_is_found() -> None:
-    """A planted bug that no seed finds would be a promise that nobody watches."""
-    survivors = [mutant.name for mutant in MUTANTS if hunt(mutant.name).seed < 0]
-    assert not survivors

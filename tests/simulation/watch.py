@@ -145,9 +145,8 @@ class Watch:
         )
 
     def _next(self, item: Item, entry: Entry, public: dict[str, Any]) -> None:
-        for name in FIXED:
-            same = item.public[name] == public[name]
-            _hold(same, "identity-changed", f"{name} of {item.txn_id} was {item.public[name]}, is {public[name]}")
+        changed = [name for name in FIXED if item.public[name] != public[name]]
+        _hold(not changed, "identity-changed", f"{item.txn_id} is not what it was: {', '.join(changed)}")
         if entry.secret and item.reversals_left:
             _hold(entry.secret == item.secret, "reversal-changed", f"the stored reversal of {item.txn_id} changed")
         _hold(public["attempts"] >= item.public["attempts"], "attempts-forgotten", f"{item.txn_id} counts backwards")

@@ -246,9 +246,14 @@ class SimLink:
         """The kernel closes what the process had open."""
         self._drop()
 
+    @property
+    def looks_out(self) -> bool:
+        """A host was down when last tried, and nothing is under way."""
+        return bool(self._down) and not self._waiting and not self._standing
+
     def probe(self) -> None:
         """Look whether a host that was down is back."""
-        if self._waiting or not self._down or self._standing:
+        if not self.looks_out:
             return
         for name in sorted(self._down):
             if self._banks[name].up and not self._world.swarm.strikes("connect-refused"):
