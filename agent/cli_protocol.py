@@ -49,8 +49,8 @@ def _add_explain(subparsers: Any) -> None:
     one.add_argument(
         "dump", nargs="*", metavar="HEX|FILE|-", help="a hex dump (any usual form), a file that holds one, - for stdin"
     )
-    one.add_argument("--item", metavar="ID", help="the frozen reversal of a journal item")
-    one.add_argument("--journal", type=Path, metavar="COPY", help="with --item: a copy made by `reversalctl export`")
+    one.add_argument("--item", metavar="ID", help="the frozen reversal of an item of the running agent")
+    one.add_argument("--journal", type=Path, metavar="COPY", help="with --item: out of a copy (`reversalctl export`)")
     _add_profile_option(one, "auto")
     _finish(one, explain)
 
@@ -139,23 +139,31 @@ def explain(options: argparse.Namespace) -> int:
     from protocol.hexdump import read_dump
 
     if options.item is not None:
-        return _explain_item(options)
+        return _explain_item(options) if options.journal else _ask_item(options)
     data = read_dump(_dump_text(options.dump))
     found = explained(data, profiles_for(options.profile, options.profile_dir))
     _show(options, lambda: json_of(found), lambda language: text_of(found, language))
     return EX_OK if found[0].fits else EXIT_DAMAGED
 
 
+def _ask_item(options: argparse.Namespace) -> int:
+    """The running agent opens its own item and gives the explanation only."""
+    from agent.cli_call import Caller  # not for a dump
+
+    caller = Caller(_place(options))
+    try:
+        told = caller("reversal.explain", id=options.item)
+    finally:
+        caller.close()
+    texts = {language: told.pop(f"text_{language}") for language in ("en", "zh")}
+    _show(options, lambda: told, lambda language: str(texts[language]))
+    return EX_DATAERR if "error" in told else EX_OK
+
+
 def _explain_item(options: argparse.Namespace) -> int:
     from agent.explain import EXIT_DAMAGED, explain_item, item_json, item_text  # not for `status`
     from agent.item_source import from_copy
 
-    if options.journal is None:
-        raise InputError(
-            "--item needs --journal COPY: the bytes are sealed, make a copy with `reversalctl export`",
-            "--item 需要 --journal 副本：报文已密封，请先用 reversalctl export 生成副本",
-            64,
-        )
     entry = from_copy(options.item, options.journal, _place(options).configuration_file)
     if entry is None:
         raise InputError(f"there is no item {options.item!r} in this copy", f"副本中没有记录 {options.item!r}")

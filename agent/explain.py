@@ -46,8 +46,8 @@ _WORDS = {
     "card": Both("card", "卡号"),
     "slot": Both("made anew with each attempt", "每次发送重新生成"),
     "sealed": Both(
-        "The bytes are sealed in the journal; give --journal COPY (from reversalctl export) to see them masked.",
-        "报文字节密封保存在日志中；用 --journal 指定 reversalctl export 的副本可查看（屏蔽卡数据）。",
+        "The bytes are sealed in the journal: ask the running agent, or give --journal COPY (from reversalctl export).",
+        "报文字节密封保存在日志中：请查询运行中的程序，或用 --journal 指定 reversalctl export 的副本。",
     ),
     "none": Both("This kind of transaction has no reversal.", "该交易类型没有冲正报文。"),
 }

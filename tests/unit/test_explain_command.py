@@ -76,7 +76,6 @@ WRONG = {
     ("explain", "xyz"): 65,
     ("explain", "/no/such/file"): 66,
     ("explain", "00", "--profile", "nobody"): 78,
-    ("explain", "--item", "main-1"): 64,
     ("profile", "check", "/no/such/profile.toml"): 78,
     ("profile", "examples", "nobody"): 78,
     ("profile", "examples", "iso93", "--out", "/dev/null/kit"): 73,

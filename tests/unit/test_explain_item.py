@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from agent.cli_protocol import add_commands
 from agent.explain import explain_item, item_json, item_text
+from agent.explain_desk import ExplainDesk
 from agent.item_source import entry_in
 from agent.journal import Journal
 from agent.journal_contract import Entry, JournalUnreadable
-from agent.records import State, dump
+from agent.lane import RefusedError
+from agent.loop import Loop
+from agent.records import State, Transaction, dump
+from agent.rights import METHODS
+from agent.rpc import Peer
 from agent.vault import Vault
 from tests.dialogue import PAN, transaction
+from tests.unit.cli_bench import serving
 
 
 def test_an_item_shows_its_frozen_reversal_masked() -> None:
@@ -68,3 +77,59 @@ def test_an_item_is_read_out_of_a_copy_of_the_journal(tmp_path: Path) -> None:
 def test_a_copy_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(JournalUnreadable):
         entry_in("main-1", tmp_path / "none.db", Vault.open_or_create(tmp_path / "data.key", []))
+
+
+# --- asked of the running agent ---
+
+
+class Items:
+    """A loop as far as the desk looks: it knows the items given."""
+
+    def __init__(self, *items: Transaction) -> None:
+        self.get = {item.id: item for item in items}.get
+
+
+ANYBODY = Peer(pid=1, uid=54321, gid=54321, name="anna")
+
+
+def _desk(*items: Transaction) -> ExplainDesk:
+    return ExplainDesk(cast(Loop, Items(*items)), lambda: ())
+
+
+def test_the_running_agent_gives_the_masked_explanation_of_its_item_and_nothing_else() -> None:
+    txn = transaction(state=State.REVERSING, reason="timeout", cause="timeout")
+    told = _desk(txn).explain(ANYBODY, {"id": "main-1"})
+    assert (told["mti"], told["item"]["state"], told["fields"]["2"]) == ("0400", "reversing", "620000******0005")
+    assert "no reply in time" in told["text_en"]
+    assert "冲正" in told["text_zh"]
+    digits = "".join(json.dumps(told).split()).replace(".", "")
+    assert PAN not in digits
+    assert txn.secret().hex().upper() not in digits.upper()
+
+
+def test_an_item_that_is_not_there_is_refused_and_looking_needs_only_the_right_to_read() -> None:
+    with pytest.raises(RefusedError) as caught:
+        _desk().explain(ANYBODY, {"id": "main-9"})
+    assert caught.value.code == "A-NO-ITEM"
+    assert METHODS["reversal.explain"] == "read"
+
+
+def test_the_command_asks_the_running_agent_where_no_copy_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    txn = transaction(state=State.REVERSING, reason="timeout", cause="timeout")
+    parser = argparse.ArgumentParser("reversalctl")
+    parser.add_argument("--socket", default=str(tmp_path / "s"))
+    add_commands(parser.add_subparsers(required=True))
+    question = ["explain", "--item", "main-1", "--language"]
+    with serving(tmp_path / "s", _desk(txn).methods):
+        for language, word in (("en", "no reply in time"), ("zh", "冲正原因")):
+            options = parser.parse_args([*question, language])
+            assert options.run(options) == 0
+            assert word in capsys.readouterr().out
+        options = parser.parse_args([*question, "en", "--json"])
+        assert options.run(options) == 0
+    assert json.loads(capsys.readouterr().out)["item"]["id"] == "main-1"
+    options = parser.parse_args([*question, "en"])  # nobody listens any more
+    assert options.run(options) not in (0, 65)
+    assert "main-1" not in capsys.readouterr().out
