@@ -33,6 +33,7 @@ METHODS: dict[str, Right] = {
     "reversal.list": "read",
     "reversal.show": "read",
     "reversal.why": "read",
+    "reversal.explain": "read",
     "device.list": "read",
     "transaction.status": "read",
     "transaction.unconfirmed": "read",
