@@ -17,12 +17,13 @@ from typing import Any
 from agent import session as sessions
 from agent.journal_contract import Entry, Row, Store
 from agent.lane import RefusedError
-from agent.loop import Clock, Loop, is_transaction
+from agent.loop import Clock, Loop
 from agent.outcomes import Lost, Outcome, Replied
 from agent.records import State, Transaction
 from agent.session_desk import Ended, SessionDesk, Turn, entry_of
 from agent.session_texts import SETTLED
 from agent.settlement import TOTALS_FIELD, Totals, equal, next_batch, supported, totals_of
+from agent.stored_form import is_transaction
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 

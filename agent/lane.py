@@ -47,6 +47,9 @@ class Listener:
     def answered(self, lane: str, code: str, processing_requirement: int) -> None:
         """The host answered a request or a reversal with this code; the header says what it wants besides."""
 
+    def host_time(self, lane: str, date: str, time: str) -> None:
+        """An answer to a request or a session message bore this date (DE 13) and time (DE 12); both may be empty."""
+
     def lane_free(self, lane: str) -> None:
         """A lane's exchange has ended and no reversal took its place."""
 
@@ -125,6 +128,12 @@ class Lane:
     def terminal_id(self) -> str:
         """DE 41."""
         return self.policy.terminal_id
+
+    def forget(self, txn: Transaction) -> None:
+        """An item has ended: nothing of it is kept here any more."""
+        for kept in (self.requests, self.frames, self.chip_answers):
+            kept.pop(txn.id, None)
+        self.stans -= txn.stans
 
 
 @dataclass(frozen=True, slots=True, repr=False)

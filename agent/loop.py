@@ -1,7 +1,8 @@
 """Waits, decides, stores, acts, re-arms: the one loop, without sockets and without threads.
 
 Rules not to break:
-1. `_write` is the only caller of the journal's write, and nothing leaves before it returned.
+1. `_write` is the only caller of the journal's write, and nothing leaves before it returned: effects wait in the
+   turn (agent/turn.py) until everything that was decided in it is durable, in one commit.
 2. A lane carries one exchange at a time (a terminal's conversation with its host).
 3. `Clock` is the only reader of a clock.
 4. After a failed write nothing is decided any more: the error goes up and ends the process.
@@ -14,16 +15,19 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from agent import outcomes
+from agent.answers import Awaited, answered, awaited_identity, stray_answer
+from agent.book import FINISHED_KEPT, Book
 from agent.engine import decide
 from agent.events import (
     Alarm,
-    Answered,
     Begin,
     Effect,
     Event,
@@ -42,17 +46,16 @@ from agent.events import (
     Unsent,
     Wake,
 )
-from agent.journal_contract import Entry, Row, Store, Stored
+from agent.journal_contract import Entry, JournalFull, Store, Stored
 from agent.lane import Heard, Lane, Listener, Order, Passage, RefusedError, Wire
 from agent.orders import STAN_MAX, far_from, make_request, new_transaction, refuse_foreign, session_facts
-from agent.records import OWED, State, Transaction, dump, load
+from agent.records import OWED, State, Transaction
+from agent.stored_form import entry_of, is_transaction, loaded, stans_of
+from agent.turn import Turn
 from protocol.errors import MessageError, ProtocolError
-from protocol.iso8583 import Message
-from protocol.matching import Match, match_reply
 from protocol.requests import build_network_message
-from protocol.reversal import Learnt, identity_of, kind_of
+from protocol.reversal import identity_of, kind_of
 
-FINISHED_KEPT = 2_000  # Finished items kept in memory so that late answers find them. Assumed.
 UNMATCHED_KEPT = 20  # Strays of no known item that the status shows. Assumed.
 
 
@@ -80,12 +83,11 @@ class Loop:
         self._wire = wire
         self._clock = clock
         self._listener = listener or Listener()
-        self._live: dict[str, Transaction] = {}
-        self._finished: OrderedDict[str, Transaction] = OrderedDict()
-        self._by_stan: dict[tuple[str, str], str] = {}
+        self._book = Book()
+        self._turn: Turn | None = None
         self._exchanges = 0
+        self._under_way: dict[int, str] = {}  # the lane of each exchange
         self._counters: dict[str, int] = {}
-        self._begun_mono: dict[str, float] = {}
         self.unreadable: dict[str, tuple[str, str]] = {}
         self.unmatched: list[tuple[str, str, str]] = []
         self.strays: Counter[str] = Counter()
@@ -97,25 +99,26 @@ class Loop:
         self._counters = self._journal.counters()
         for row in reversed(self._journal.recent(FINISHED_KEPT)):
             if not row.pending:  # the numbers of the others come with them, below
-                for stan in _stans_of(row):
-                    self._by_stan[row.lane, stan] = row.txn_id
+                for stan in stans_of(row):
+                    self._book.number(row.lane, stan, row.txn_id)
         for stored in self._journal.pending():
             self._take_up(stored)
-        for txn_id, txn in list(self._live.items()):
-            if txn.lane in self.lanes:
-                self.handle(txn_id, Restart())
+        with self.together():
+            for txn in self.pending():
+                if txn.lane in self.lanes:
+                    self.handle(txn.id, Restart())
 
     def _take_up(self, stored: Stored) -> None:
         """One pending record. What cannot be read is neither lost nor in the way of the others: a person is called."""
         try:
-            self._remember(_loaded(stored))
+            self._remember(loaded(stored))
         except (ProtocolError, ValueError, KeyError, TypeError) as error:
             text = f"{stored.entry.txn_id} cannot be read: {type(error).__name__}"
             self.unreadable[stored.entry.txn_id] = (stored.entry.lane, text)
 
     def pending(self) -> list[Transaction]:
         """Everything that the agent or a person still owes, oldest first."""
-        return list(self._live.values())
+        return list(self._book.live.values())
 
     def put_lane(self, lane: Lane) -> None:
         """Add a lane, or give it new rules while it is idle; its pending items stay its own."""
@@ -129,20 +132,20 @@ class Loop:
 
     def drop_lane(self, name: str) -> None:
         """Forget a lane without pending items."""
-        assert all(txn.lane != name for txn in self._live.values()), f"lane {name} has pending items"
+        assert name not in self._book.lanes_pending(), f"lane {name} has pending items"
         del self.lanes[name]
 
     def orphaned_lanes(self) -> set[str]:
         """Lanes that have pending items and are not configured any more."""
-        return {txn.lane for txn in self._live.values()} - set(self.lanes)
+        return self._book.lanes_pending() - set(self.lanes)
 
     def get(self, txn_id: str) -> Transaction | None:
         """One transaction by its id, however old."""
-        txn = self._live.get(txn_id) or self._finished.get(txn_id)
+        txn = self._book.get(txn_id)
         if txn is not None:
             return txn
         stored = self._journal.get(txn_id) if is_transaction(txn_id) else None
-        return _loaded(stored) if stored else None
+        return loaded(stored) if stored else None
 
     def find(self, lane: str, reference: str) -> Transaction | None:
         """One transaction by the application's own reference."""
@@ -221,14 +224,12 @@ class Loop:
         """Carry a message that moves no money, unrecorded; `relayed` gets the one outcome."""
         lane = self.lane(lane_name)
         assert lane.busy is None, f"lane {lane.name} is in an exchange"
-        self._exchanges += 1
-        lane.busy = outcomes.Exchange(self._exchanges, lane.name, "", b"", None, False, accept, frame)
-        lane.purpose, lane.relayed = "relay", relayed
-        self._wire.exchange(lane.busy)
+        lane.relayed = relayed
+        self._start(lane, "relay", "", b"", accept, frame=frame)
 
     def by_stan(self, lane_name: str, stan: str) -> Transaction | None:
         """The latest transaction under this number."""
-        txn_id = self._by_stan.get((lane_name, stan), "")
+        txn_id = self._book.by_stan(lane_name, stan)
         return self.get(txn_id) if txn_id else None
 
     def objection(self, lane: Lane) -> str:
@@ -236,11 +237,11 @@ class Loop:
         unreadable = [text for name, text in self.unreadable.values() if name == lane.name]
         if unreadable:
             return f"{unreadable[0]}; run reversalctl verify and call the service desk"
-        owed = [txn for txn in self._live.values() if txn.lane == lane.name and txn.state in OWED]
-        if not owed:
+        book = self._book.lane(lane.name)
+        oldest = book.oldest()
+        if oldest is None:
             return ""
-        oldest_s = self._clock.now().mono - min(self._begun_mono[txn.id] for txn in owed)
-        return lane.gate.objection(len(owed), sum(txn.amount_minor for txn in owed), oldest_s)
+        return lane.gate.objection(len(book.owed), book.amount_minor, self._clock.now().mono - oldest)
 
     def lane(self, name: str) -> Lane:
         """A lane by its name. Raises: RefusedError."""
@@ -290,20 +291,10 @@ class Loop:
         (stan,) = self._next_stans(lane, 1)
         message = build_network_message(lane.policy.profile, name, session_facts(lane, stan, now), totals)
         identity = identity_of(message)
+        body = lane.policy.profile.codec.pack(message)
         self._write((), {f"stan:{lane.name}": int(stan)})
-        self._exchanges += 1
-        lane.busy = outcomes.Exchange(
-            self._exchanges,
-            lane.name,
-            f"{name}:{lane.name}",
-            lane.policy.profile.codec.pack(message),
-            None,
-            False,
-            lambda reply: self._match(lane, identity, reply)[1].accepted,
-        )
-        lane.purpose, lane.heard = "session", heard
-        self._wire.exchange(lane.busy)
-        self._listener.timers()
+        lane.heard = heard
+        self._start(lane, "session", f"{name}:{lane.name}", body, Awaited(lane.policy.profile, identity))
 
     def keep(self, entries: Sequence[Entry]) -> int:
         """Store what is no transaction (a session, a settlement): ids with a colon, never pending. The last number."""
@@ -314,7 +305,10 @@ class Loop:
         heard, lane.heard = lane.heard, None
         assert heard is not None
         codec = lane.policy.profile.codec
-        heard(outcome, codec.unpack(outcome.body) if isinstance(outcome, outcomes.Replied) else None)
+        message = codec.unpack(outcome.body) if isinstance(outcome, outcomes.Replied) else None
+        heard(outcome, message)
+        if message is not None:
+            self._listener.host_time(lane.name, message.get(13), message.get(12))
 
     # --- events --------------------------------------------------------------------------------
 
@@ -327,16 +321,17 @@ class Loop:
 
     def wake(self) -> None:
         """Handle every timer that is due; owed reversals wait for their lane."""
-        for lane in self.lanes.values():
-            self._wake_lane(lane)
+        with self.together():
+            for lane in self.lanes.values():
+                self._wake_lane(lane)
 
     def reserve(self, lane_name: str, *, wanted: bool) -> None:
         """A sale waits for this lane, or does not any more."""
         lane = self.lane(lane_name)
-        lane.reserved = wanted
-        if not wanted:
-            self._wake_lane(lane)
-        self._listener.timers()
+        with self.together():
+            lane.reserved = wanted
+            if not wanted:
+                self._wake_lane(lane)
 
     def next_wake(self) -> float | None:
         """The monotonic second of the next due timer; None: only an event can change anything."""
@@ -345,22 +340,32 @@ class Loop:
 
     def resume(self, lane_name: str, cause: str) -> None:
         """Something that may have been the obstacle of this lane is back."""
-        for txn in list(self._live.values()):
-            if txn.lane == lane_name and txn.state is State.REVERSING:
-                self.handle(txn.id, Resume(cause))
-        self._wake_lane(self.lanes[lane_name])
+        with self.together():
+            for txn in self._book.of_lane(lane_name):
+                if txn.state is State.REVERSING:
+                    self.handle(txn.id, Resume(cause))
+            self._wake_lane(self.lanes[lane_name])
 
     def host_chosen(self, exchange_id: int, host: str) -> None:
         """The link is about to send a request's first byte to this host."""
-        for lane in self.lanes.values():
-            if lane.busy and lane.busy.id == exchange_id and lane.purpose == "request" and lane.several_hosts:
-                self.handle(lane.busy.txn_id, HostChosen(host))
+        lane = self.lanes[self._under_way[exchange_id]]
+        if lane.busy and lane.purpose == "request" and lane.several_hosts:
+            self.handle(lane.busy.txn_id, HostChosen(host))
 
     def outcome(self, exchange_id: int, outcome: outcomes.Outcome) -> None:
         """An exchange ended; the lane is free again."""
-        lane = next(lane for lane in self.lanes.values() if lane.busy and lane.busy.id == exchange_id)
-        assert lane.busy is not None
-        txn_id, purpose = lane.busy.txn_id, lane.purpose
+        self.all_ended([(exchange_id, outcome)])
+
+    def all_ended(self, ended: Sequence[tuple[int, outcomes.Outcome]]) -> None:
+        """Exchanges of several lanes ended at the same time: one commit for all that follows from them."""
+        with self.together():
+            for exchange_id, outcome in ended:
+                self._ended(exchange_id, outcome)
+
+    def _ended(self, exchange_id: int, outcome: outcomes.Outcome) -> None:
+        lane = self.lanes[self._under_way.pop(exchange_id)]
+        ended, purpose = lane.busy, lane.purpose
+        assert ended is not None
         lane.busy, lane.purpose = None, ""
         if purpose == "session":
             self._heard(lane, outcome)
@@ -368,18 +373,27 @@ class Loop:
             relayed, lane.relayed = lane.relayed, None
             relayed(outcome)
         elif isinstance(outcome, outcomes.Unsent):
-            self.handle(txn_id, Unsent(outcome.cause, outcome.text))
+            self.handle(ended.txn_id, Unsent(outcome.cause, outcome.text))
         elif isinstance(outcome, outcomes.Lost):
-            self.handle(txn_id, Lost(outcome.cause, outcome.text, outcome.host))
+            self.handle(ended.txn_id, Lost(outcome.cause, outcome.text, outcome.host))
         else:
-            self._listener.replied(txn_id, purpose, outcome)
-            event = self._answered(lane, txn_id, purpose, outcome, awaited=True)
-            self.handle(txn_id, event)
-            self._listener.answered(lane.name, event.code, outcome.processing_requirement)
+            self._replied(lane, ended, purpose, outcome)
         lane.stand_in = None
         self._wake_lane(lane)
         if lane.busy is None:
-            self._listener.lane_free(lane.name)
+            self._then(partial(self._listener.lane_free, lane.name))
+
+    def _replied(self, lane: Lane, exchange: outcomes.Exchange, purpose: str, reply: outcomes.Replied) -> None:
+        assert isinstance(exchange.accept, Awaited)
+        self._listener.replied(exchange.txn_id, purpose, reply)
+        event, message = answered(exchange.accept, purpose, reply, is_awaited=True)
+        if purpose == "request" and message.get(55):
+            lane.chip_answers[exchange.txn_id] = message.get(55)
+        self.handle(exchange.txn_id, event)
+        # At once: a sign-on that the host wants goes before the next reversal. What it stores is stored with `_write`.
+        self._listener.answered(lane.name, event.code, reply.processing_requirement)
+        if purpose == "request":
+            self._listener.host_time(lane.name, message.get(13), message.get(12))
 
     def stray(self, lane_name: str, stray: outcomes.Stray) -> None:
         """A frame that nobody waited for: it goes to the item whose number it bears, as evidence."""
@@ -389,19 +403,14 @@ class Loop:
         except MessageError as error:
             self._unmatched(lane_name, "damaged message", error.text)
             return
-        txn_id = self._by_stan.get((lane_name, message.get(11)), "")
-        txn = self.get(txn_id) if txn_id else None
+        txn = self.by_stan(lane_name, message.get(11))
         if txn is None:
             self._unmatched(lane_name, f"{message.mti} of no known item", f"STAN {message.get(11)}")
             return
         self.strays[message.mti] += 1
-        for to in ("reversal", "request") if txn.frozen else ("request",):
-            event = self._answered(lane, txn.id, to, stray, awaited=False)
-            if event.match.accepted:
-                self.handle(txn.id, event)
-                return
-        detail = "; ".join(match_reply(txn.request_identity, message, lane.policy.profile).differences)
-        self.handle(txn.id, Noticed(f"{message.mti} that does not match", detail))
+        said = stray_answer(lane, txn, message, stray)
+        foreign = f"{message.mti} that does not match"
+        self.handle(txn.id, Noticed(foreign, said) if isinstance(said, str) else said)
 
     # --- the only way to change anything -------------------------------------------------------
 
@@ -413,35 +422,73 @@ class Loop:
         for effect in effects:
             if isinstance(effect, Refuse):
                 raise RefusedError(effect.code, effect.text, effect.hint)
-        if after != txn:
-            self._store(txn, after, event, now, counters or {})
-        self._remember(after)
-        for effect in effects:
-            self._perform(lane, after, effect)
-        if after != txn:
-            self._listener.changed(after)
-        self._listener.timers()
+        with self.together():
+            changed = after != txn
+            if changed:
+                self._store(txn, after, event, now, counters or {})
+            self._remember(after)
+            for effect in effects:
+                self._perform(lane, after, effect)
+            if changed:
+                self._then(partial(self._listener.changed, after))
         return after
 
     def _store(
         self, before: Transaction, after: Transaction, event: Event, now: Now, counters: Mapping[str, int]
     ) -> None:
-        """The new record, durable on return."""
+        """The new record, durable with the turn; the numbers that it took are taken from now on."""
+        assert self._turn is not None
         secret = b"" if before.state is not State.NEW and before.secret() == after.secret() else after.secret()
-        self._write([_entry(after, type(event).__name__, secret, now)], counters)
+        self._turn.record(entry_of(after, type(event).__name__, secret, now.at_utc), counters)
+        self._counters.update(counters)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is decided inside is stored in one commit, and only then its effects are performed."""
+        if self._turn is not None:  # a part of a larger turn
+            yield
+            return
+        self._turn = Turn()
+        try:
+            yield
+        except (RefusedError, ProtocolError, JournalFull):  # of one event: what was decided before it stands
+            self._commit()
+            self._listener.timers()
+            raise
+        except BaseException:
+            self._turn = None  # the process ends; nothing of this turn leaves
+            raise
+        self._commit()
+        self._listener.timers()
+
+    def _commit(self) -> None:
+        """Ends the turn: one write, then its effects; they may begin turns of their own."""
+        turn, self._turn = self._turn, None
+        assert turn is not None
+        if turn.entries:
+            self._write(turn.entries, turn.counters)
+        for effect in turn.effects:
+            effect()
+
+    def _then(self, effect: Callable[[], None]) -> None:
+        assert self._turn is not None
+        self._turn.then(effect)
 
     def seal_anew(self, by: str) -> int:
         """Store every pending item once more, sealed with the key of now; how many they are."""
         now = self._clock.now()
         act = f"sealed with a new key by {by} at {now.at_utc}"
-        sealed = {txn.id: replace(txn, last_act=act) for txn in self._live.values()}
+        sealed = {txn.id: replace(txn, last_act=act) for txn in self.pending()}
         if sealed:
-            self._write([_entry(txn, "Resealed", txn.secret(), now) for txn in sealed.values()], {})
-        self._live |= sealed
+            self._write([entry_of(txn, "Resealed", txn.secret(), now.at_utc) for txn in sealed.values()], {})
+        self._book.live |= sealed
         return len(sealed)
 
     def _write(self, entries: Sequence[Entry], counters: Mapping[str, int]) -> int:
-        """Rule 1: the only write."""
+        """Rule 1: the only write. Within a turn, what was decided before goes first."""
+        if self._turn is not None:
+            self._commit()
+            self._turn = Turn()
         seq = self._journal.append(entries, counters)
         self._counters.update(counters)
         return seq
@@ -449,32 +496,17 @@ class Loop:
     def _remember(self, txn: Transaction) -> None:
         lane = self.lanes.get(txn.lane)
         for stan in txn.stans:
-            self._by_stan[txn.lane, stan] = txn.id
+            self._book.number(txn.lane, stan, txn.id)
         if not txn.pending:
-            self._forget(txn, lane)
+            self._book.end(txn)
+            if lane is not None:
+                lane.forget(txn)
             return
-        self._finished.pop(txn.id, None)
-        self._live[txn.id] = txn
-        self._begun_mono.setdefault(txn.id, txn.request_left_at or self._clock.now().mono)
+        self._book.keep(txn, txn.request_left_at or self._clock.now().mono)
         if lane is not None:
             lane.stans |= txn.stans
             if txn.wake_at is not None:
                 heapq.heappush(lane.due, (txn.wake_at, txn.id))
-
-    def _forget(self, txn: Transaction, lane: Lane | None) -> None:
-        self._live.pop(txn.id, None)
-        self._begun_mono.pop(txn.id, None)
-        self._finished[txn.id] = txn
-        if lane is not None:
-            lane.requests.pop(txn.id, None)
-            lane.frames.pop(txn.id, None)
-            lane.chip_answers.pop(txn.id, None)
-            lane.stans -= txn.stans
-        while len(self._finished) > FINISHED_KEPT:
-            old_id, old = self._finished.popitem(last=False)
-            for stan in old.stans:
-                if self._by_stan.get((old.lane, stan)) == old_id:
-                    del self._by_stan[old.lane, stan]
 
     # --- effects -------------------------------------------------------------------------------
 
@@ -486,31 +518,41 @@ class Loop:
             frame = lane.stand_in.frame if lane.stand_in else b""
             self._send(lane, txn, "reversal", effect.body, effect.host, frame)
         elif isinstance(effect, (Alarm, Slip)):
-            self._listener.effect(txn, effect)
+            self._then(partial(self._listener.effect, txn, effect))
         else:
             raise AssertionError(f"nobody performs {type(effect).__name__}")
 
     def _send(self, lane: Lane, txn: Transaction, purpose: str, body: bytes, host: str, frame: bytes) -> None:
         assert lane.busy is None, f"lane {lane.name} is in an exchange"
-        self._exchanges += 1
-        identity = self._awaited_identity(lane, txn, purpose)
-
-        def accept(reply: bytes) -> bool:
-            try:
-                return self._match(lane, identity, reply)[1].accepted
-            except MessageError:
-                return False
-
+        awaited = Awaited(lane.policy.profile, awaited_identity(lane, txn, purpose))
         only_host = bool(host) and purpose == "reversal" and not lane.may_change_host
-        lane.busy = outcomes.Exchange(self._exchanges, lane.name, txn.id, body, host or None, only_host, accept, frame)
-        lane.purpose = purpose
-        self._wire.exchange(lane.busy)
+        self._start(lane, purpose, txn.id, body, awaited, host=host, only_host=only_host, frame=frame)
+
+    def _start(
+        self,
+        lane: Lane,
+        purpose: str,
+        txn_id: str,
+        body: bytes,
+        accept: Callable[[bytes], bool],
+        *,
+        host: str = "",
+        only_host: bool = False,
+        frame: bytes = b"",
+    ) -> None:
+        """The lane is taken at once; the wire gets the exchange when the turn is durable."""
+        self._exchanges += 1
+        exchange = outcomes.Exchange(self._exchanges, lane.name, txn_id, body, host or None, only_host, accept, frame)
+        lane.busy, lane.purpose = exchange, purpose
+        self._under_way[exchange.id] = lane.name
+        with self.together():
+            self._then(partial(self._wire.exchange, exchange))
 
     def _wake_lane(self, lane: Lane) -> None:
         now = self._clock.now()
         while self._clean(lane) and lane.due[0][0] <= now.mono and not self._blocked(lane):
             _, txn_id = heapq.heappop(lane.due)
-            self._due(lane, self._live[txn_id], now)
+            self._due(lane, self._book.live[txn_id], now)
 
     def _due(self, lane: Lane, txn: Transaction, now: Now) -> None:
         """A timer: where the dialect wants it, an attempt gets a number of its own, stored with it."""
@@ -533,7 +575,7 @@ class Loop:
         """Drop timers that were moved or whose item ended; whether one is left."""
         while lane.due:
             wake_at, txn_id = lane.due[0]
-            txn = self._live.get(txn_id)
+            txn = self._book.live.get(txn_id)
             if txn is not None and txn.wake_at == wake_at:
                 return True
             heapq.heappop(lane.due)
@@ -541,76 +583,12 @@ class Loop:
 
     def _blocked(self, lane: Lane) -> bool:
         """Whether the next timer needs the lane, and the lane is in an exchange."""
-        needs_lane = self._live[lane.due[0][1]].state in OWED
+        needs_lane = self._book.live[lane.due[0][1]].state in OWED
         return needs_lane and (lane.busy is not None or lane.reserved)
-
-    # --- replies -------------------------------------------------------------------------------
-
-    def _identity(self, txn: Transaction, purpose: str) -> Mapping[str, str]:
-        if purpose != "reversal" or txn.frozen is None:
-            return txn.request_identity
-        return {**txn.frozen.identity, "11": txn.try_stan} if txn.try_stan else txn.frozen.identity
-
-    def _awaited_identity(self, lane: Lane, txn: Transaction, purpose: str) -> Mapping[str, str]:
-        """The same for the exchange under way: what an application sent in place of ours is answered as sent."""
-        if purpose == "reversal" and lane.stand_in:
-            return identity_of(lane.stand_in.message)
-        return self._identity(txn, purpose)
-
-    def _match(self, lane: Lane, identity: Mapping[str, str], body: bytes) -> tuple[Message, Match]:
-        message = lane.policy.profile.codec.unpack(body)
-        return message, match_reply(identity, message, lane.policy.profile)
-
-    def _answered(
-        self, lane: Lane, txn_id: str, purpose: str, reply: outcomes.Replied | outcomes.Stray, *, awaited: bool
-    ) -> Answered:
-        txn = self.get(txn_id)
-        assert txn is not None
-        identity = self._awaited_identity(lane, txn, purpose) if awaited else self._identity(txn, purpose)
-        message, match = self._match(lane, identity, reply.body)
-        learnt = Learnt(approval_code=message.get(38), rrn=message.get(37), date=message.get(13), time=message.get(12))
-        if purpose == "request" and awaited and message.get(55):
-            lane.chip_answers[txn_id] = message.get(55)
-        what = f"{message.mti} with response code {message.get(39) or 'none'}"
-        to = "reversal" if purpose == "reversal" else "request"
-        return Answered(to, awaited, message.get(39), reply.mac, match, learnt, what, reply.host)  # type: ignore[arg-type]
 
     def _unmatched(self, lane_name: str, what: str, detail: str) -> None:
         self.strays["unmatched"] += 1
         self.unmatched = [*self.unmatched[1 - UNMATCHED_KEPT :], (lane_name, what, detail)]
-
-
-def _entry(txn: Transaction, event: str, secret: bytes, now: Now) -> Entry:
-    return Entry(
-        txn_id=txn.id,
-        lane=txn.lane,
-        reference=txn.reference,
-        state=str(txn.state),
-        pending=txn.pending,
-        event=event,
-        public=dump(txn),
-        secret=secret,
-        at_utc=now.at_utc,
-    )
-
-
-def is_transaction(txn_id: str) -> bool:
-    """Whether a journal id is a transaction's; sessions and settlements have a colon in theirs."""
-    return ":" not in txn_id
-
-
-def _loaded(stored: Stored) -> Transaction:
-    return load(stored.entry.public, stored.entry.secret)
-
-
-def _stans_of(row: Row) -> set[str]:
-    """The numbers of a stored item; an unreadable one has none (`_take_up` tells of those that are pending)."""
-    if not is_transaction(row.txn_id):
-        return set()
-    try:
-        return load(row.public, b"").stans
-    except (ValueError, KeyError, TypeError):
-        return set()
 
 
 def unconfirmed(transactions: Iterable[Transaction]) -> list[Transaction]:

@@ -13,12 +13,13 @@ from agent.diagnosis import DeviceFacts
 from agent.journal import Journal, StoreHealth
 from agent.lane import RefusedError
 from agent.lanes import Links
-from agent.loop import Clock, Loop, is_transaction
+from agent.loop import Clock, Loop
 from agent.records import Transaction, load
 from agent.room import DeviceRoom
 from agent.status import FINISHED_MAX, ITEMS_MAX, Scene, items, snapshot, worst_first
 from agent.status_alive import writer
 from agent.status_timeline import timeline
+from agent.stored_form import is_transaction
 
 # A status is stale when it is this many times older than its sign of life. Assumed: one may be late.
 STALE_FACTOR = 3.0

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agent import answers as answers_module
 from agent import engine
-from agent import loop as loop_module
 from agent.events import (
     Answered,
     Complete,
@@ -29,6 +29,7 @@ from agent.lane import Lane
 from agent.loop import Loop
 from agent.policy import Policy
 from agent.records import State, Transaction
+from protocol.errors import AgentError
 from protocol.matching import Match, match_reply
 from protocol.reversal import FrozenReversal
 from tests.simulation import disk as disk_module
@@ -81,7 +82,7 @@ _OWED = (State.REVERSING, State.PARKED)
 _attempt, _attempt_answered, _attempt_lost = engine.attempt, engine.attempt_answered, engine.attempt_lost
 _request_answered = engine.request_answered
 _owed_restart, _park, _end = engine.owed_restart, engine._park, engine._end
-_apply, _store, _start, _next_stans = Loop._apply, Loop._store, Loop.start, Loop._next_stans
+_store, _start, _next_stans = Loop._store, Loop.start, Loop._next_stans
 _send, _admit = Loop._send, Loop._admit
 _append, _try_later = disk_module.DiskJournal.append, engine._try_later
 
@@ -89,26 +90,21 @@ _append, _try_later = disk_module.DiskJournal.append, engine._try_later
 # --- recording and sending ---------------------------------------------------------------------
 
 
-def _send_first(self: Loop, txn: Transaction, event: Any, now: Now, counters: Any = None) -> Transaction:
-    """The effects are performed, and only then the record is stored."""
-    lane = self.lane(txn.lane)
-    after, effects = engine.decide(txn, event, now, lane.policy)
-    if any(not isinstance(effect, (SendReversal, engine.SendRequest)) for effect in effects) or not effects:
-        return _apply(self, txn, event, now, counters)
-    self._remember(after)
-    for effect in effects:
-        self._perform(lane, after, effect)
-    self._store(txn, after, event, now, counters or {})
-    self._listener.changed(after)
-    self._listener.timers()
-    return after
+def _send_first(self: Loop) -> None:
+    """The effects of a turn are performed, and only then what was decided is stored."""
+    turn, self._turn = self._turn, None
+    assert turn is not None
+    for effect in turn.effects:
+        effect()
+    if turn.entries:
+        self._write(turn.entries, turn.counters)
 
 
 def _swallowed(self: Any, entries: Any, counters: Any = None) -> int:
     """A failed write is taken for a good one."""
     try:
         return _append(self, entries, counters)
-    except loop_module.AgentError:
+    except AgentError:
         self._doubt = ""
         return int(self._head)
 
@@ -407,9 +403,9 @@ def _reopened(record: Transaction, event: Any, now: Now, policy: Policy) -> Deci
 def _forgetting(state: State) -> Callable[[Loop], None]:
     def start(self: Loop) -> None:
         _start(self)
-        for txn in list(self._live.values()):
+        for txn in self.pending():
             if txn.state is state:
-                del self._live[txn.id]
+                del self._book.live[txn.id]
 
     return start
 
@@ -448,7 +444,7 @@ def _empty_is_fine(self: Any) -> list[Any]:
     """A journal that cannot be read is taken for an empty one."""
     try:
         return list(_commits(self))
-    except loop_module.AgentError:
+    except AgentError:
         self.mark, self.synced, self.flipped = 0, bytearray(), None
         return []
 
@@ -465,7 +461,7 @@ def _table(event: type, states: tuple[State, ...], handler: Any) -> Callable[[],
 
 
 MUTANTS: tuple[Mutant, ...] = (
-    Mutant("send-before-record", "bytes leave before the record is stored", _alone(Loop, "_apply", _send_first)),
+    Mutant("send-before-record", "bytes leave before the record is stored", _alone(Loop, "_commit", _send_first)),
     Mutant(
         "journal-error-swallowed",
         "a failed write is taken for a good one",
@@ -551,22 +547,22 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "wrong-amount-is-done",
         "the acknowledgement's amount is not compared",
-        _alone(loop_module, "match_reply", _lenient("4")),
+        _alone(answers_module, "match_reply", _lenient("4")),
     ),
     Mutant(
         "wrong-stan-is-done",
         "the acknowledgement's STAN is not compared",
-        _alone(loop_module, "match_reply", _lenient("11")),
+        _alone(answers_module, "match_reply", _lenient("11")),
     ),
     Mutant(
         "wrong-terminal-is-done",
         "the acknowledgement's terminal is not compared",
-        _alone(loop_module, "match_reply", _lenient("41")),
+        _alone(answers_module, "match_reply", _lenient("41")),
     ),
     Mutant(
         "any-class-is-done",
         "an answer to the sale acknowledges its reversal",
-        _alone(loop_module, "match_reply", _any_class),
+        _alone(answers_module, "match_reply", _any_class),
     ),
     Mutant("every-code-is-done", "a refusal acknowledges", _alone(engine, "_verdict", _every_code_is_done)),
     Mutant(

@@ -26,6 +26,8 @@ from tests.simulation.world import EPSILON_S, Died, World
 RESTART_S = 2.0
 POWER_BACK_S = 20.0
 TECHNICIAN_S = 60.0
+# Outcomes of this span are decided together. The daemon's is a turn of its event loop; longer, so that it often happens.
+GATHER_S = 0.25
 MERCHANT_ID = "102110000000001"
 BATCH = "000017"
 
@@ -108,6 +110,7 @@ class Agent(Listener):
         self._watch = watch
         self._links: dict[str, SimLink] = {}
         self._armed: float | None = None
+        self._ended: list[tuple[int, outcomes.Outcome]] = []
         self._arming = 0
         self.up = False
         self.loop: Loop
@@ -123,6 +126,7 @@ class Agent(Listener):
         world = self._world
         world.life += 1
         self._armed = None
+        self._ended = []
         try:
             store = self.storage.open(world.crash_point)
         except JournalUnreadable as error:
@@ -173,6 +177,7 @@ class Agent(Listener):
         self._world.tell("the agent is restarted")
         for link in self._links.values():
             link.close()
+        self._hand_over()
         self._end(power=False)
 
     def _end(self, *, power: bool) -> None:
@@ -210,7 +215,15 @@ class Agent(Listener):
         """An exchange ended."""
         self._world.tell(f"exchange {exchange_id} ends: {_told(outcome)}")
         self._world.crash_point("with the outcome at hand")
-        self.loop.outcome(exchange_id, outcome)
+        if not self._ended:
+            self._world.after(GATHER_S, self._hand_over, alive=True)
+        self._ended.append((exchange_id, outcome))
+
+    def _hand_over(self) -> None:
+        """As the daemon's outcome desk: what ended at the same time is decided together, in one commit."""
+        ended, self._ended = self._ended, []
+        if ended:
+            self.loop.all_ended(ended)
 
     def stray(self, lane: str, stray: outcomes.Stray) -> None:
         """A frame that nobody awaited."""
