@@ -71,7 +71,7 @@ class AgentProcess:
 
     def spawn(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start it without waiting."""
-        command = [sys.executable, "-m", "agent.daemon", "--config", str(self.configuration)]
+        command = [sys.executable, "-m", "agent", "--config", str(self.configuration)]
         variables = {**_inherited(), **self.environment, **(environment or {})}
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables)

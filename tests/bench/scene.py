@@ -114,7 +114,7 @@ class BenchAgent(AgentProcess):
         """Start it without waiting."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*PYTHON, "-m", "agent.daemon", "--config", str(self.configuration)],
+                [*PYTHON, "-m", "agent", "--config", str(self.configuration)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -53,7 +53,7 @@ def test_a_lost_journal_is_refused_and_what_is_owed_comes_back_from_the_copy(tmp
             path.unlink()
         bench.agent.spawn()
         assert bench.agent.wait() == 73  # never an empty queue
-        command = [sys.executable, "-m", "agent.daemon", "--config", str(bench.configuration), "--new-journal"]
+        command = [sys.executable, "-m", "agent", "--config", str(bench.configuration), "--new-journal"]
         with bench.agent.log_file.open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:

@@ -37,7 +37,7 @@ def traced_sale(tmp_path: Path) -> list[str]:
         host.faults.add("0200", "drop-reply")
         bench = AgentBench(tmp_path, [host.address])
         command = ["strace", "-f", "-yy", "-s", "5000", "-e", CALLS, "-o", str(trace), sys.executable]
-        command += ["-m", "agent.daemon", "--config", str(bench.configuration)]
+        command += ["-m", "agent", "--config", str(bench.configuration)]
         with bench.agent.log_file.open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ.copy())
         try:

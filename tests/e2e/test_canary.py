@@ -164,7 +164,7 @@ def misconfigure(scene: Scene) -> None:
     ):
         wrong.write_text(text.replace(old, new))
         wrong.chmod(0o600)
-        command = [sys.executable, "-m", "agent.daemon", "--check-config", "--config", str(wrong)]
+        command = [sys.executable, "-m", "agent", "--check-config", "--config", str(wrong)]
         ended = subprocess.run(command, capture_output=True, timeout=60, check=False)
         assert ended.returncode == 78
         scene.said += ended.stdout + ended.stderr

@@ -342,7 +342,7 @@ def test_connections_beyond_the_limit_are_closed_at_once(shop: Shop) -> None:
 
 def test_the_command_gateway_refuses_a_configuration_without_one(tmp_path: Path) -> None:
     bench = AgentBench(tmp_path, ["127.0.0.1:1"])
-    command = [sys.executable, "-m", "agent.daemon", "gateway", "--config", str(bench.configuration)]
+    command = [sys.executable, "-m", "agent", "gateway", "--config", str(bench.configuration)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 78
     assert "E-GATEWAY" in ended.stderr

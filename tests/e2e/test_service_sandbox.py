@@ -65,7 +65,7 @@ def traced(directory: Path, host: str) -> set[str]:
     configuration, trace = directory / "reversald.toml", directory / "trace"
     configuration.write_text(CONFIGURATION.format(host=host))
     strace = [needs("strace", "strace"), "-f", "-qq", "-o", str(trace)]
-    command = [*strace, sys.executable, "-m", "agent.daemon", "--config", str(configuration)]
+    command = [*strace, sys.executable, "-m", "agent", "--config", str(configuration)]
     with (directory / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         with AgentClient(directory / "run/agent.sock", DEADLINE_S) as agent:
             pid = _pid(agent, process)

@@ -1,0 +1,31 @@
+"""Keeps out what Python's own and other people's libraries load when they find it, and the agent never uses.
+
+OpenSSL of the system: asyncio has it for TLS streams, hashlib for faster hashes. The agent's TLS runs on plain sockets
+(`agent/tls_stream.py`), it hashes a few hundred bytes at a time, and `cryptography` brings an OpenSSL of its own: 5 MB
+less to carry and 15 ms sooner on the wire. A lane with TLS loads it later, as if nothing had been.
+
+Compressors: pyudev asks `ctypes.util`, which asks `tempfile` and `shutil`, which pack archives: 0.4 MB.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import cast
+
+OPENSSL = ("ssl", "_ssl", "_hashlib")
+COMPRESSORS = ("bz2", "lzma")
+
+
+@contextmanager
+def without(names: Sequence[str]) -> Iterator[None]:
+    """While it lasts an import of these says "not here", as on a Python that was built without them."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent, cast(ModuleType, None)))
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
