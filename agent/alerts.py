@@ -10,6 +10,7 @@ Rules not to break:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Literal
@@ -127,6 +128,9 @@ class Seen:
     reply_timeouts_s: Mapping[str, float] = field(default_factory=dict)
     device_errors: Mapping[str, int] = field(default_factory=dict)
     clock_jump_s: float = 0.0
+    host_clock: Mapping[str, Any] = field(default_factory=dict)  # by lane (agent/host_clock.py)
+    clock_warn_s: float = math.inf
+    selftest: Mapping[str, Any] | None = None  # the last one (agent/maintenance.py)
 
 
 def evaluate(seen: Seen, rules: Alerts) -> list[Alert]:
@@ -137,6 +141,7 @@ def evaluate(seen: Seen, rules: Alerts) -> list[Alert]:
         *_of_devices(seen, rules),
         *_of_store(seen.document["store"], rules),
         *_of_clock(seen),
+        *_of_selftest(seen.selftest),
     ]
 
 
@@ -238,6 +243,19 @@ def _of_clock(seen: Seen) -> Iterator[Alert]:
     back = any(found["code"] == "S-CLOCK" for found in seen.document["conditions"])
     if back or seen.clock_jump_s:
         yield Alert("N-CLOCK", "", {"seconds": f"{seen.clock_jump_s:+.0f}"})
+    for lane, told in seen.host_clock.items():
+        if abs(told["offset_s"]) > seen.clock_warn_s:
+            yield Alert("N-CLOCK-HOST", lane, {"seconds": f"{told['offset_s']:+.0f}"})
+
+
+def _of_selftest(last: Mapping[str, Any] | None) -> Iterator[Alert]:
+    if last is None:
+        return
+    if last["result"] in ("fail", "warn"):
+        code = "N-SELFTEST-FAILED" if last["result"] == "fail" else "N-SELFTEST-WARNS"
+        yield Alert(code, "", {"date": last["at_utc"][:10], "checks": last["text"]})
+    if last["overdue"]:
+        yield Alert("N-SELFTEST-DUE", "", {"date": last["due_utc"][:10]})
 
 
 def _cause(item: Mapping[str, Any]) -> Text:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from agent.answers import learnt_from
 from agent.events import Answered, Complete, Event, Hold, Park, Release, Retry, Reverse
 from agent.lane import Order, RefusedError
 from agent.loop import Loop, unconfirmed
@@ -97,6 +98,7 @@ class Api:
         self._settling = settling
         self.session_ready: Callable[[str], Awaitable[None]] | None = None  # waits for a sign-on under way
         self.plan_objection: Callable[[], str] = str  # why an emergency plan lets no sale start; "" if it may
+        self.sales = 0  # under way: somebody stands at the till, also before anything is recorded
         self._turns: dict[str, asyncio.Lock] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
@@ -145,6 +147,13 @@ class Api:
     async def run(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """A whole sale: recorded, sent, answered. Asking again under the same reference tells how it stands."""
         given = take(params, {**ORDER_SCHEMA, "wait": (bool, True), "checkout": (bool, False)})
+        self.sales += 1
+        try:
+            return await self._run(given)
+        finally:
+            self.sales -= 1
+
+    async def _run(self, given: dict[str, Any]) -> dict[str, Any]:
         lane = self._loop.lane(self._lane_name(given["lane"]))
         before = self._repeated(lane.name, given)
         if before is not None:
@@ -492,7 +501,7 @@ class Api:
             ) from None
         message = profile.codec.unpack(body)
         match = match_reply(txn.request_identity, message, profile)
-        learnt = Learnt(message.get(38), message.get(37), message.get(13), message.get(12))
+        learnt = learnt_from(message)
         what = f"reported {message.mti} with response code {message.get(39) or 'none'}"
         return Answered("request", True, message.get(39), given["mac"], match, learnt, what)
 

@@ -36,9 +36,12 @@ def read_status(path: Path) -> dict[str, Any]:
 
 def trouble(document: dict[str, Any], now_mono: float, language: str = "en") -> CommandError | None:
     """What is to be said before a status whose writer does not live as it should."""
-    code = _NOTICES.get(life(document, now_mono))
+    found = life(document, now_mono)
+    code = _NOTICES.get(found)
     if code is None:
         return None
+    if found == "silent" and any(fault["part"] == "status" for fault in document.get("watch", {}).get("faults", ())):
+        code = "C-SHOW"  # it lives: it wrote that fault into the old status
     age = short_span(age_s(document, now_mono), language)
     reason = (document.get("stopped") or {}).get("reason") or "as asked"
     return CommandError(code, pid=str(document["agent"]["pid"]), age=age, reason=reason)

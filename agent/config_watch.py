@@ -94,12 +94,31 @@ class Alerts:
 class SelfTest:
     """[selftest]: how often the machine is looked over, and within which limits."""
 
+    automatic: bool = field(
+        default=True, metadata=key.flag("The daemon makes the test by itself when it is due, at an idle moment")
+    )
     every_days: int = field(
-        default=30,
-        metadata=key.integer("A self test is due so long after the last one; status reminds", 1, 366, "days"),
+        default=1,
+        metadata=key.integer("A self test is due so long after the last one", 1, 366, "days"),
+    )
+    quiet_s: float = field(
+        default=300.0,
+        metadata=key.number("An idle moment: no sale and no reversal for so long", 0, DAY_S, "s"),
+    )
+    clock_warn_s: float = field(
+        default=60.0,
+        metadata=key.number("Alert when this machine's clock and the host's differ by more", 1, DAY_S, "s"),
+    )
+    clock_fail_s: float = field(
+        default=600.0,
+        metadata=key.number("The self test fails when they differ by more", 1, DAY_S, "s"),
     )
     battery_percent: int = field(
         default=30, metadata=key.integer("Alert when a battery that is in use has less charge", 1, 100, "percent")
+    )
+    power_supply: Path = field(
+        default=Path("/sys/class/power_supply"),
+        metadata=key.path("Where the kernel shows mains and battery", "this file's directory"),
     )
     udev_rules: Path = field(
         default=Path("/etc/udev/rules.d/70-pos-devices.rules"),

@@ -22,6 +22,7 @@ from agent import config as settings
 from agent import footprint, hardening, logs
 from agent.api import Api
 from agent.events import Alarm, Slip
+from agent.explain_desk import ExplainDesk
 from agent.gateway import Gateway
 from agent.journal import Journal
 from agent.journal_contract import JournalError
@@ -29,10 +30,9 @@ from agent.keys import KeyDesk
 from agent.lane import Listener, RefusedError
 from agent.lanes import Ears, Links, ProfileShelf, lane_profile, make_lane, make_link
 from agent.loop import Clock, Loop
-from agent.maintenance import Maintenance
-from agent.monitor import Monitor
 from agent.notify import notify, watchdog_interval_s
-from agent.outcomes import Outcome, Replied, Stray
+from agent.outcome_desk import OutcomeDesk
+from agent.outcomes import Replied, Stray
 from agent.records import OWED, State, Transaction
 from agent.rights import Pace, Rights
 from agent.room import DeviceRoom
@@ -40,11 +40,13 @@ from agent.rpc import Limits, Peer, RpcServer
 from agent.second_copy import SecondCopy
 from agent.session_room import SessionRoom
 from agent.settling import SettlingDesk
+from agent.show_only import ShowOnly
 from agent.slip_book import SlipBook
 from agent.slip_desk import SlipDesk
 from agent.status import StatusWriter
 from agent.status_views import Views
 from agent.vault import Vault, VaultError
+from agent.watching import Watching
 from protocol.errors import AgentError
 
 EX_USAGE, EX_SOFTWARE, EX_CANTCREAT, EX_IOERR, EX_CONFIG = 64, 70, 73, 74, 78
@@ -77,6 +79,7 @@ class Daemon(Listener):
         self.configuration = configuration
         self._profiles = profiles or ProfileShelf()
         self.clock = Clock()
+        self.show = ShowOnly(self.clock.now)
         self._aio = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._freed = asyncio.Event()
@@ -91,6 +94,7 @@ class Daemon(Listener):
         mirror = configuration.journal.mirror
         self.second_copy = SecondCopy(mirror, vault, self.journal) if mirror else None
         self.loop = Loop(self.journal, [], self.links, self.clock, self)
+        self.outcomes = OutcomeDesk(self.loop.all_ended)
         self.views = Views(
             self.loop,
             self.links,
@@ -103,7 +107,10 @@ class Daemon(Listener):
         self.settling = SettlingDesk(
             self.loop, lambda: self.clock.now().mono, self.views.why, lambda: self.configuration
         )
-        views = self.views.methods()
+        views = {
+            name: method if name == "export" else self.show.answering(name, method)
+            for name, method in self.views.methods().items()
+        }
         self.api = Api(
             self.loop, configuration.policy.confirm, None, views, self._reload_asked, self.devices, self.settling
         )
@@ -112,6 +119,7 @@ class Daemon(Listener):
         self.rights = Rights(configuration.rights)
         self.gateway = Gateway(self.loop, self.api, self.links, self._spawn)
         self.api.methods |= SlipDesk(self.loop, self.devices).methods
+        self.api.methods |= ExplainDesk(self.loop, lambda: self.configuration.profiles_directories).methods
         self.sessions = SessionRoom(
             self.loop,
             self.journal,
@@ -124,22 +132,21 @@ class Daemon(Listener):
         self.api.session_ready = self.sessions.ready
         self.api.methods |= self.sessions.methods
         self.views.sessions = self.sessions.views
-        maintenance = Maintenance(
-            configuration.agent.state_dir, self.clock.now, lambda: self.configuration.selftest.every_days
-        )
-        self.monitor = Monitor(
+        self.watching = Watching(
             lambda: self.configuration,
-            self.views.devices,
-            self._reply_timeouts_s,
+            self.clock,
+            self.loop,
+            self.api,
             self.devices,
+            self.views.devices,
             self._spawn,
-            maintenance,
+            self.show,
         )
-        self.api.methods |= maintenance.methods
-        self.views.watch = self.monitor.shown
-        self.views.extra = self.monitor.conditions
-        self.api.plan_objection = self.monitor.plans.objection
-        self._writer = StatusWriter(configuration.agent.run_dir)
+        self.api.methods |= self.watching.methods
+        self.views.watch = self.watching.shown
+        self.views.extra = self.watching.conditions
+        self.api.plan_objection = self.watching.objection
+        self._writer = StatusWriter(configuration.agent.run_dir, self.show)
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -155,7 +162,8 @@ class Daemon(Listener):
         self.devices.ask_about(self.loop.pending())
         ended = self.views.ended()
         self.settling.make_up_for(txn for _, txn in ended)
-        self.devices.owe_slips(self._slip_book(), [*reversed(ended), *((0, txn) for txn in self.loop.pending())])
+        with self.show.part("slip"):
+            self.devices.owe_slips(self._slip_book(), [*reversed(ended), *((0, txn) for txn in self.loop.pending())])
         if any(txn.state in OWED for txn in self.loop.pending()):
             await asyncio.sleep(HEAD_START_S)
         server = self._server()
@@ -199,8 +207,9 @@ class Daemon(Listener):
         for task in self._tasks:
             task.cancel()
         self._disarm()
-        self.monitor.close()
+        self.watching.close()
         await self.links.close()
+        self.outcomes.hand_over()
         self.devices.close()
         self.journal.close()
         self._writer.stopped()
@@ -217,7 +226,7 @@ class Daemon(Listener):
         """A new record is stored: tell who waits, log it, show it."""
         log.info("%s %s %s: %s%s", txn.id, txn.kind, txn.reference, txn.state, _told(txn))
         self.api.changed(txn)
-        self.monitor.changed(txn, self.clock.now())
+        self.watching.changed(txn)
         self.sessions.item_changed(txn.lane)
         if self.second_copy is not None:
             self.second_copy.changed(self._spawn)
@@ -228,7 +237,12 @@ class Daemon(Listener):
         if isinstance(effect, Alarm):
             log.error("%s: %s", effect.code, effect.text)
         else:
-            self.devices.slip(txn, effect.what)
+            with self.show.part("slip"):
+                self.devices.slip(txn, effect.what)
+
+    def host_time(self, lane: str, date: str, time: str) -> None:
+        """Compared with ours, only to be shown."""
+        self.watching.host_time(lane, date, time)
 
     def _keys_changed(self) -> None:
         """The second copy is written with the new key, too."""
@@ -283,9 +297,6 @@ class Daemon(Listener):
 
     # --- ears of the links ---------------------------------------------------------------------
 
-    def _deliver(self, exchange_id: int, outcome: Outcome) -> None:
-        self.loop.outcome(exchange_id, outcome)
-
     def _stray(self, lane: str, exchange_id: int | None, stray: Stray) -> None:
         self.loop.stray(lane, stray)
 
@@ -307,7 +318,7 @@ class Daemon(Listener):
     def _take_over(self, new: settings.Configuration) -> None:
         """Lanes, links and devices as configured; what is under way goes on."""
         self.devices.configure(new)
-        ears = Ears(self._deliver, self._stray, self._link_up, self.loop.host_chosen)
+        ears = Ears(self.outcomes.deliver, self._stray, self._link_up, self.loop.host_chosen)
         for lane in new.lanes:
             profile = lane_profile(lane, new.profiles_directories, self._profiles.load)
             link = make_link(lane, profile, self.devices.submits(), lambda: self.clock.now().mono, ears)
@@ -389,11 +400,16 @@ class Daemon(Listener):
             self._status_timer.cancel()
             self._status_timer = None
         began = self._aio.time()
-        document = self.views.status()
-        self.monitor.look(document, self.clock.now())
-        if self.monitor.hurries:
+        document = None
+        with self.show.part("status"):
+            document = self.views.status()
+        self.watching.look(document)
+        if self.watching.hurries:
             self._probe()
-        self._writer.write({**document, "watch": self.monitor.shown()})
+        if document is None:
+            self._writer.write_old(self.show.faults())
+        else:
+            self._writer.write({**document, "watch": self.watching.shown()})
         self._status_cost_s = self._aio.time() - began
 
     def _write_page(self) -> None:
@@ -403,9 +419,6 @@ class Daemon(Listener):
         if every_s and (began >= self._page_not_before or self._stop.is_set()):
             self._writer.write_page(every_s)
             self._page_not_before = began + STATUS_SHARE * (self._aio.time() - began)
-
-    def _reply_timeouts_s(self) -> dict[str, float]:
-        return {name: lane.policy.retry.reply_timeout_s for name, lane in self.loop.lanes.items()}
 
     def _sign_of_life(self) -> None:
         """Only after a round trip to the journal."""

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from agent.config_watch import SelfTest
 from agent.events import Now
 from agent.lane import RefusedError
 from agent.rpc import Peer, take
@@ -25,6 +26,8 @@ TEXT_MAX = 500
 SHOWN_MAX = 1_000
 # A file larger than this is read from its end.
 READ_BYTES_MAX = 1 << 20
+# A test that the daemon makes by itself waits for an idle moment; without one for so long a person is reminded.
+IDLE_WITHIN = timedelta(days=1)
 
 log = logging.getLogger("reversald")
 
@@ -32,10 +35,10 @@ log = logging.getLogger("reversald")
 class Maintenance:
     """Methods by name in `methods`."""
 
-    def __init__(self, state_dir: Path, now: Callable[[], Now], every_days: Callable[[], int]) -> None:
+    def __init__(self, state_dir: Path, now: Callable[[], Now], rules: Callable[[], SelfTest]) -> None:
         self._file = state_dir / FILE
         self._now = now
-        self._every_days = every_days
+        self._rules = rules
         self._last = next((one for one in reversed(self._read()) if one["kind"] == "selftest"), None)
         self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
             "maintenance.note": self.note,
@@ -72,14 +75,20 @@ class Maintenance:
         """The last self test and when the next one is due; None where there was none."""
         if self._last is None:
             return None
-        due = datetime.fromisoformat(self._last["at_utc"]) + timedelta(days=self._every_days())
+        rules = self._rules()
+        due = datetime.fromisoformat(self._last["at_utc"]) + timedelta(days=rules.every_days)
         return {
             "at_utc": self._last["at_utc"],
             "by": self._last["by"],
             "result": self._last["result"],
+            "text": self._last["text"],
             "due_utc": due.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "overdue": self._now().utc > due,
+            "overdue": self._now().utc > due + (IDLE_WITHIN if rules.automatic else timedelta()),
         }
+
+    def tested_utc(self) -> datetime | None:
+        """When the last self test was made."""
+        return None if self._last is None else datetime.fromisoformat(self._last["at_utc"])
 
     def _append(self, entry: dict[str, Any]) -> None:
         try:

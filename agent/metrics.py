@@ -34,6 +34,10 @@ _METRICS: dict[str, tuple[str, str]] = {
     "reversal_device_ready": ("gauge", "1 while a device can be used."),
     "reversal_alerts": ("gauge", "Alerts that stand, by severity."),
     "reversal_slips_waiting": ("gauge", "Slips that wait for the printer."),
+    "reversal_host_clock_offset_seconds": ("gauge", "The host's clock minus this machine's, by lane."),
+    "reversal_selftest_result": ("gauge", "The last self test: 0 passed, 1 warnings, 2 failures; missing before it."),
+    "reversal_selftest_timestamp_seconds": ("gauge", "When the last self test was made (Unix time)."),
+    "reversal_show_faults_total": ("counter", "Faults in what only shows things, since the start."),
     "reversal_uptime_seconds": ("gauge", "Since the agent was started."),
 }
 
@@ -46,6 +50,7 @@ def render(
     last_success_utc: str,
     alerts: Mapping[str, int],
     slips_waiting: int,
+    show_faults: int = 0,
 ) -> str:
     """The whole file: HELP and TYPE before the samples of each metric, a final newline."""
     by_name: dict[str, list[Sample]] = {}
@@ -57,6 +62,8 @@ def render(
         *(("reversal_alerts", {"severity": name}, float(count)) for name, count in sorted(alerts.items())),
         *_success(last_success_utc),
         ("reversal_slips_waiting", {}, float(slips_waiting)),
+        ("reversal_show_faults_total", {}, float(show_faults)),
+        *_watch(document.get("watch", {})),
     ):
         by_name.setdefault(sample[0], []).append(sample)
     return "".join(_metric(name, by_name[name]) for name in _METRICS if name in by_name)
@@ -111,6 +118,16 @@ def _store(document: Mapping[str, Any]) -> Iterator[Sample]:
     yield "reversal_store_warnings", {}, float(len(store["warnings"]))
     for device in document["devices"]:
         yield "reversal_device_ready", {"device": device["name"]}, float(device["usable"])
+
+
+def _watch(watch: Mapping[str, Any]) -> Iterator[Sample]:
+    for lane, told in watch.get("host_clock", {}).items():
+        yield "reversal_host_clock_offset_seconds", {"lane": lane}, float(told["offset_s"])
+    last = watch.get("selftest")
+    if last is not None:
+        result = {"pass": 0, "warn": 1, "fail": 2}.get(last["result"], 2)
+        yield "reversal_selftest_result", {}, float(result)
+        yield "reversal_selftest_timestamp_seconds", {}, datetime.fromisoformat(last["at_utc"]).timestamp()
 
 
 def _success(at_utc: str) -> Iterator[Sample]:

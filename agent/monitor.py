@@ -1,7 +1,8 @@
 """Looks at each status and tells people in time: alerts, metrics, emergency plans, the date of the last self test.
 
 The daemon calls `changed` for each stored record and `look` for each status; everything else follows. Nothing in here
-may raise because of a full disk or a broken channel: what watches must not disturb what it watches.
+may raise because of a full disk or a broken channel: what watches must not disturb what it watches. A fault of our own
+in one part (agent/show_only.py) leaves the others at work.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from agent import metrics
@@ -17,12 +19,14 @@ from agent.alerts import Alert, Board, Notice, Seen, evaluate
 from agent.config_schema import Configuration
 from agent.device_errors import errors_of
 from agent.events import Now
+from agent.host_clock import HostClocks
 from agent.maintenance import Maintenance
 from agent.plans import Plans
 from agent.power import Power, power
 from agent.records import Transaction
-from agent.status_conditions import of_plan, of_selftest
-from agent.texts import Text
+from agent.show_only import ShowOnly
+from agent.status_conditions import of_faults, of_host_clock, of_plan, of_selftest
+from agent.texts import Text, catalogue
 from agent.trends import Trends
 
 # A wall clock that moves against the monotonic one by more than this has been set. Assumed; NTP slews slower.
@@ -56,7 +60,9 @@ class Monitor:
         paper: Paper,
         spawn: Spawn,
         maintenance: Maintenance,
-        read_power: Callable[[], Power] = power,
+        show: ShowOnly,
+        clocks: HostClocks,
+        read_power: Callable[[Path], Power] = power,
     ) -> None:
         self._configuration = configuration
         self._devices = devices
@@ -64,10 +70,15 @@ class Monitor:
         self._paper = paper
         self._read_power = read_power
         self.maintenance = maintenance
+        self._show = show
+        self._clocks = clocks
         self._board = Board()
+        self._found: list[Alert] = []
         self.plans = Plans()
         self.trends = Trends(configuration().alerts.window_s)
-        self._delivery = Delivery(spawn, self._print, lambda: configuration().agent.language)
+        self._delivery = Delivery(
+            lambda work: spawn(show.shielded("delivery", work)), self._print, lambda: configuration().agent.language
+        )
         self._looked_at: float | None = None
         self._offset_s: float | None = None  # between the wall clock and the monotonic one
         self._jump_s = 0.0
@@ -80,20 +91,25 @@ class Monitor:
         """A new record is stored."""
         self.trends.note(txn, now.mono)
 
-    def look(self, document: Mapping[str, Any], now: Now) -> None:
-        """One status: alerts go out, metrics are written."""
+    def look(self, document: Mapping[str, Any] | None, now: Now) -> None:
+        """One status: alerts go out, metrics are written. None: it could not be made; what stood goes on standing."""
         if self._looked_at is not None and now.mono - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = now.mono
         rules = self._configuration().alerts
         self.trends.window_s = rules.window_s
         self._note_clock(now)
-        found = [*evaluate(self._seen(document, now), rules), *self._of_power(now)]
+        if document is not None:
+            with self._show.part("alerts"):
+                self._found = [*evaluate(self._seen(document, now), rules), *self._of_power(now)]
+        found = [*self._found, *self._of_faults()]
         for notice in self._board.update(found, rules, now.mono, now.at_utc):
-            self._delivery.deliver(notice, rules)
+            with self._show.part("delivery"):
+                self._delivery.deliver(notice, rules)
         self._trigger(now)
-        if rules.metrics_file is not None:
-            self._write_metrics(document)
+        if rules.metrics_file is not None and document is not None:
+            with self._show.part("metrics"):
+                self._write_metrics(document)
 
     def shown(self) -> dict[str, Any]:
         """For the status: the alerts that stand."""
@@ -101,12 +117,20 @@ class Monitor:
             "alerts": [notice.document() for notice in self._board.standing()],
             "plans": [plan.document() for plan in self.plans.active()],
             "selftest": self.maintenance.selftest(),
+            "host_clock": self._clocks.shown(),
+            "faults": self._show.faults(),
         }
 
     def conditions(self) -> list[dict[str, Any]]:
         """What the status says of it beside its own conditions."""
         plans = [of_plan(plan.rules.name, plan.title) for plan in self.plans.active()]
-        return [*plans, *of_selftest(self.maintenance.selftest())]
+        limit_s = self._configuration().selftest.clock_warn_s
+        return [
+            *plans,
+            *of_faults(self._show.faults()),
+            *of_host_clock(self._clocks.shown(), limit_s),
+            *of_selftest(self.maintenance.selftest()),
+        ]
 
     @property
     def hurries(self) -> bool:
@@ -129,7 +153,16 @@ class Monitor:
             reply_timeouts_s=self._reply_timeouts_s(),
             device_errors={device["name"]: self.trends.device_errors(device["name"], now.mono) for device in devices},
             clock_jump_s=self._jump_s,
+            host_clock=self._clocks.shown(),
+            clock_warn_s=self._configuration().selftest.clock_warn_s,
+            selftest=self.maintenance.selftest(),
         )
+
+    def _of_faults(self) -> list[Alert]:
+        return [
+            Alert("N-SHOW", fault["part"], {"part": catalogue().word("part", fault["part"]), "what": fault["what"]})
+            for fault in self._show.faults()
+        ]
 
     def _trigger(self, now: Now) -> None:
         """Emergency plans whose time has come: they stand in the status, and on paper where that is wanted."""
@@ -152,7 +185,8 @@ class Monitor:
 
     def _of_power(self, now: Now) -> list[Alert]:
         if self._power_at is None or now.mono - self._power_at >= POWER_EVERY_S:
-            self._power, self._power_at = self._read_power(), now.mono
+            directory = self._configuration().selftest.power_supply
+            self._power, self._power_at = self._read_power(directory), now.mono
         if not self._power.on_battery:
             return []
         percent = self._power.percent
@@ -179,7 +213,12 @@ class Monitor:
         counts = Counter(notice.alert.severity for notice in self._board.standing())
         severities = {"warning": counts["warning"], "critical": counts["critical"]}
         text = metrics.render(
-            document, self.trends.results, self.trends.last_success_utc, severities, self._paper.slips_waiting
+            document,
+            self.trends.results,
+            self.trends.last_success_utc,
+            severities,
+            self._paper.slips_waiting,
+            self._show.count,
         )
         try:
             metrics.write(file, text)

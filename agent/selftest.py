@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from agent.alerts import PAPER_LOW
 from agent.config_schema import Configuration
-from agent.power import Power, power
+from agent.power import SYSFS, Power, power
 from agent.texts import Text
 from agent.texts_operations import operations
 from protocol.frozen import dataclass
@@ -85,7 +85,7 @@ class Bench:
     why_not: str
     now_utc: datetime
     connect: Callable[[str], float]  # seconds to connect to "host:port"; raises OSError
-    read_power: Callable[[], Power] = power
+    read_power: Callable[[Path], Power] = power
     shipped_rules: Path | None = None
     synchronised: Sequence[Path] = SYNCHRONISED
 
@@ -142,6 +142,7 @@ def _disk(bench: Bench) -> Iterator[Finding]:
 
 
 def _clock(bench: Bench) -> Iterator[Finding]:
+    """Against this release, the items, each host, the time service."""
     if bench.now_utc < RELEASED:
         yield Finding("T-CLOCK", "fail", "", _seen("early"))
         return
@@ -149,6 +150,10 @@ def _clock(bench: Bench) -> Iterator[Finding]:
     if behind:
         yield Finding("T-CLOCK", "fail", "", _quoted(f"{behind[0]['id']} {behind[0]['begun_utc']}"))
         return
+    compared = list(_host_clocks(bench))
+    yield from compared
+    if compared:
+        return  # a host that agrees says more than a service that believes itself
     if any(path.exists() for path in bench.synchronised):
         yield Finding("T-CLOCK", "pass", "", _seen("synchronised"))
         return
@@ -156,8 +161,19 @@ def _clock(bench: Bench) -> Iterator[Finding]:
     yield Finding("T-CLOCK", "warn", "", _seen("not-synchronised" if service else "unknown-clock"))
 
 
+def _host_clocks(bench: Bench) -> Iterator[Finding]:
+    """Each lane whose host has told its time (agent/host_clock.py)."""
+    if bench.configuration is None:
+        return
+    rules = bench.configuration.selftest
+    for lane, told in (bench.status or {}).get("watch", {}).get("host_clock", {}).items():
+        apart_s = abs(told["offset_s"])
+        result: Result = "fail" if apart_s > rules.clock_fail_s else "warn" if apart_s > rules.clock_warn_s else "pass"
+        yield Finding("T-CLOCK", result, lane, _seen("host-clock", seconds=f"{told['offset_s']:+.0f}", lane=lane))
+
+
 def _power(bench: Bench) -> Iterator[Finding]:
-    seen = bench.read_power()
+    seen = bench.read_power(bench.configuration.selftest.power_supply if bench.configuration else SYSFS)
     if not seen.known:
         yield Finding("T-POWER", "pass", "", _seen("no-sensor"))
         return

@@ -5,7 +5,8 @@ Rules not to break:
 1. No card numbers: every free text goes through `protocol.masking.scrub`, cards are masks.
 2. The cost is bounded: the worst `ITEMS_MAX` items are shown whole, the others are counted.
 3. A reader never sees half a file (write beside it, rename), and can tell a dead writer from a living one.
-4. A status that cannot be written never stops a reversal: it is logged once, and again when it works.
+4. A status that cannot be written never stops a reversal: it is logged once, and again when it works. A fault in what
+   makes one of the files leaves the old file and is told in the others.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from agent.lane import Lane
 from agent.linkstate import LinkState
 from agent.records import OWED, State, Transaction
 from agent.session_status import merged
-from agent.status_conditions import Open, certificate_days, conditions, gather, store_full, with_extra
+from agent.show_only import ShowOnly
+from agent.status_conditions import Open, certificate_days, conditions, gather, of_faults, store_full, with_extra
 from agent.status_html import render as render_page
 from agent.status_html_history import History
 from agent.status_item import both, item
@@ -275,10 +277,19 @@ def _device(device: DeviceFacts) -> dict[str, Any]:
 
 class StatusWriter:
     """Writes status.json, status.txt and status.html into `run_dir` (mode 0644), atomically and without fsync: /run is
-    in memory."""
+    in memory. `text` and `page` make the last two from the document."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        show: ShowOnly,
+        text: Callable[[Mapping[str, Any], str], str] = render,
+        page: Callable[[Mapping[str, Any], History, float], str] = render_page,
+    ) -> None:
         self._run_dir = run_dir
+        self._show = show
+        self._text = text
+        self._page = page
         self._sequence = 0
         self._last: dict[str, Any] | None = None
         self._failed = False
@@ -288,7 +299,18 @@ class StatusWriter:
         """Numbers the document and writes json and txt. False where they could not be written (rule 4)."""
         self._sequence += 1
         self._last = {**document, "sequence": self._sequence}
-        self._history.note(self._last)
+        with self._show.part("history"):
+            self._history.note(self._last)
+        return self._written(self._write_both)
+
+    def write_old(self, faults: Sequence[dict[str, Any]]) -> bool:
+        """What was written last once more, as old as it is, with the faults that keep it from being made anew."""
+        if self._last is None:
+            return True
+        found = with_extra([one for one in self._last["conditions"] if one["code"] != "S-SHOW"], of_faults(faults))
+        watch = {**self._last.get("watch", {}), "faults": list(faults)}
+        overall = {name: found[0][name] for name in ("severity", "code", "text_en", "text_zh")}
+        self._last = {**self._last, "conditions": found, "overall": overall, "watch": watch}
         return self._written(self._write_both)
 
     def write_page(self, every_s: float) -> bool:
@@ -299,11 +321,19 @@ class StatusWriter:
         assert self._last is not None
         line = json.dumps(self._last, ensure_ascii=False, separators=(",", ":")) + "\n"
         self._replace("status.json", line)
-        self._replace("status.txt", render(self._last, self._last["language"]))
+        text = ""
+        with self._show.part("text"):
+            text = self._text(self._last, self._last["language"])
+        if text:
+            self._replace("status.txt", text)
 
     def _write_page(self, every_s: float) -> None:
         assert self._last is not None
-        self._replace("status.html", render_page(self._last, self._history, every_s))
+        page = ""
+        with self._show.part("page"):
+            page = self._page(self._last, self._history, every_s)
+        if page:
+            self._replace("status.html", page)
 
     def _written(self, write: Callable[[], None]) -> bool:
         try:

@@ -103,6 +103,28 @@ def of_selftest(last: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return [_condition("S-SELFTEST-DUE", date=last["due_utc"][:10])] if last["overdue"] else []
 
 
+def of_host_clock(told: Mapping[str, Any], limit_s: float) -> list[dict[str, Any]]:
+    """The lanes whose host's clock differs from ours by more than the limit (agent/host_clock.py)."""
+    return [
+        _condition("S-CLOCK-HOST", lane=lane, seconds=f"{facts['offset_s']:+.0f}")
+        for lane, facts in told.items()
+        if abs(facts["offset_s"]) > limit_s
+    ]
+
+
+def of_faults(faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What cannot be shown now because of a fault of our own (agent/show_only.py)."""
+    return [
+        _condition(
+            "S-SHOW",
+            part=catalogue().word("part", fault["part"]),
+            since=f"{fault['since_utc'][:10]} {fault['since_utc'][11:16]}",
+            what=fault["what"],
+        )
+        for fault in faults
+    ]
+
+
 def with_extra(found: list[dict[str, Any]], extra: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The conditions with more of them, worst first; S-OK only where there is nothing else."""
     if not extra:

@@ -14,7 +14,7 @@ from agent.status_html_history import History
 from agent.status_html_item import finished_table, heads, item_body
 from agent.status_html_markup import Html, escape, join, of, tag, told
 from agent.status_html_page import facts, figure, page, say, section, table, words
-from agent.status_html_watch import LOOK, alerts, self_test, session
+from agent.status_html_watch import LOOK, alerts, host_clock, self_test, session
 from agent.status_text import local_time
 from agent.texts import catalogue, duration
 
@@ -225,11 +225,15 @@ def _band_figure(history: History, series: str, name: str, looks: Mapping[str, s
 
 
 def _lanes(document: Mapping[str, Any], history: History) -> Html:
-    cards = [_lane(one, history, f"plot-lane-{place}") for place, one in enumerate(document["lanes"])]
+    clocks = [host_clock(document, one["name"]) for one in document["lanes"]]
+    cards = [
+        _lane(one, history, f"plot-lane-{place}", clock)
+        for place, (one, clock) in enumerate(zip(document["lanes"], clocks, strict=True))
+    ]
     return section("lanes", say("lanes"), tag("div", *cards, class_="grid"))
 
 
-def _lane(lane: Mapping[str, Any], history: History, plot: str) -> Html:
+def _lane(lane: Mapping[str, Any], history: History, plot: str, clock: Html) -> Html:
     heading = tag("div", tag("h3", say("lane", name=lane["name"])), _sells(lane))
     pairs = [
         (say(name), escape(lane[key]))
@@ -256,7 +260,7 @@ def _lane(lane: Mapping[str, Any], history: History, plot: str) -> Html:
         heading,
         tag("div", state),
         shape,
-        facts([*pairs, (say("sign-on"), session(lane)), *_link(link)]),
+        facts([*pairs, (say("sign-on"), session(lane)), *_link(link), (say("host-clock"), clock)]),
         class_="card",
     )
 

@@ -45,13 +45,19 @@ def self_test(document: Mapping[str, Any]) -> Html:
     due = say("due", stamp=local_time(last["due_utc"]))
     return join(
         [
-            tag("strong", last["result"], class_=look),
+            tag("strong", say(f"test-{last['result']}"), class_=look),
             " ",
             local_time(last["at_utc"]),
             "; ",
             tag("strong", due, class_="warn") if last["overdue"] else due,
         ]
     )
+
+
+def host_clock(document: Mapping[str, Any], lane: str) -> Html:
+    """How far the lane's host's clock is from ours; empty where the host did not tell."""
+    facts = document.get("watch", {}).get("host_clock", {}).get(lane)
+    return escape("") if facts is None else escape(f"{facts['offset_s']:+.0f} s")
 
 
 def session(lane: Mapping[str, Any]) -> Html:

@@ -42,6 +42,13 @@ _LABELS: dict[str, tuple[str, str]] = {
     "commit": ("a write takes", "写入耗时"),
     "agent": ("Agent", "系统"),
     "up-for": ("up for", "已运行"),
+    "selftest": ("Self test", "自检"),
+    "never": ("none yet", "尚未进行"),
+    "pass": ("passed", "通过"),
+    "warn": ("WARNINGS", "有警告"),
+    "fail": ("FAILED", "有故障"),
+    "due": ("next due", "下次"),
+    "host-clock": ("host's clock", "主机时钟"),
     "item": ("Item", "编号"),
     "amount": ("Amount", "金额"),
     "card": ("Card", "卡号"),
@@ -197,7 +204,15 @@ class _Page:
         lines = [self._spread(f"{self._label(severity)}  {self._headline(notice)}", self._written())]
         if notice:
             lines += wrap(notice[0], self._width, "  ")
-        return [*lines, self._impact(), *self._also(), *self._lanes(), self._devices(), self._store()]
+        return [
+            *lines,
+            self._impact(),
+            *self._also(),
+            *self._lanes(),
+            self._devices(),
+            self._store(),
+            *self._selftest(),
+        ]
 
     def body(self, room: int) -> list[str]:
         items = self._document["items"]
@@ -288,6 +303,20 @@ class _Page:
             f"{self._label('agent')} {agent['version']} pid {agent['pid']}, "
             f"{self._label('up-for')} {short_span(agent['uptime_s'], self._language)}"
         )
+
+    def _selftest(self) -> list[str]:
+        """The last self test and the next; how far the host's clock is from ours. Without a monitor: nothing."""
+        watch = self._document.get("watch") or {}
+        if "selftest" not in watch:
+            return []
+        last = watch["selftest"]
+        told = self._label("never")
+        if last is not None:
+            due = f"{self._label('due')} {local_time(last['due_utc'])[5:16]}"
+            told = f"{self._label(last['result'])} {local_time(last['at_utc'])[5:16]}, {due}"
+        apart = max((facts["offset_s"] for facts in watch.get("host_clock", {}).values()), key=abs, default=None)
+        clock = "" if apart is None else f"; {self._label('host-clock')} {apart:+.0f} s"
+        return [f"{self._label('selftest')}: {told}{clock}"]
 
     def _why(self, item: Mapping[str, Any]) -> list[str]:
         found = item["diagnosis"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from agent.diagnosis import DeviceFacts, Surroundings
@@ -14,7 +15,8 @@ from agent.lane import Gate, Lane
 from agent.linkstate import LinkCounters, LinkState
 from agent.policy import Policy
 from agent.records import Evidence, State, Transaction
-from agent.status import Scene
+from agent.show_only import ShowOnly
+from agent.status import Scene, StatusWriter
 from tests import dialogue
 from tests.dialogue import PAN, STARTED
 
@@ -158,3 +160,13 @@ def evidence(what: str, detail: str = "") -> Evidence:
 def utc(year: int, month: int, day: int) -> datetime:
     """Midnight UTC of a day."""
     return datetime(year, month, day, tzinfo=UTC)
+
+
+def show_only() -> ShowOnly:
+    """The boundary of what only shows, at the moment of the samples."""
+    return ShowOnly(lambda: NOW)
+
+
+def status_writer(run_dir: Path) -> StatusWriter:
+    """The writer of the status files, as the daemon makes it."""
+    return StatusWriter(run_dir, show_only())

@@ -26,10 +26,12 @@ from agent.config_schema import Configuration
 from agent.config_watch import Alerts, SelfTest
 from agent.diagnosis import DeviceFacts
 from agent.events import Now
+from agent.host_clock import HostClocks
 from agent.maintenance import Maintenance
 from agent.monitor import Monitor
 from agent.power import Power, power
 from agent.records import State, Transaction
+from agent.show_only import ShowOnly
 from agent.status import snapshot
 from agent.texts_operations import operations
 from agent.trends import Span, Trends
@@ -45,6 +47,7 @@ from tests.unit.status_samples import (
     owed,
     parked,
     scene,
+    show_only,
     transaction,
     utc,
 )
@@ -59,6 +62,10 @@ def document(*pending: Transaction, **changes: Any) -> dict[str, Any]:
 
 def codes(seen: Seen, rules: Alerts = RULES) -> set[str]:
     return {alert.code for alert in evaluate(seen, rules)}
+
+
+def last_test(result: str, *, overdue: bool = False) -> dict[str, Any]:
+    return {"at_utc": NOW.at_utc, "due_utc": NOW.at_utc, "result": result, "text": "T-DISK", "overdue": overdue}
 
 
 LOW = replace(STORE, bytes_free=32 << 20)
@@ -99,6 +106,16 @@ CASES: list[tuple[str, Seen, Alerts, set[str]]] = [
     ("retries", Seen(document(), {"main": Span(9, 0, tries=6, reversed=2)}), RULES, {"N-RETRIES-RISING"}),
     ("codes", Seen(document(), {"main": Span(6, 0, refused=3, code="05")}), RULES, {"N-CODES"}),
     ("slow host", Seen(document(), {"main": Span(6, slowest_s=31)}, {"main": 60.0}), RULES, {"N-REPLIES-SLOW"}),
+    (
+        "host clock",
+        Seen(document(), host_clock={"main": {"offset_s": -61.0}, "other": {"offset_s": 59.0}}, clock_warn_s=60.0),
+        RULES,
+        {"N-CLOCK-HOST"},
+    ),
+    ("self test failed", Seen(document(), selftest=last_test("fail")), RULES, {"N-SELFTEST-FAILED"}),
+    ("self test warns", Seen(document(), selftest=last_test("warn")), RULES, {"N-SELFTEST-WARNS"}),
+    ("self test overdue", Seen(document(), selftest=last_test("pass", overdue=True)), RULES, {"N-SELFTEST-DUE"}),
+    ("self test passed", Seen(document(), selftest=last_test("pass")), RULES, set()),
 ]
 
 
@@ -118,7 +135,7 @@ def test_no_alert_leaves_a_gap_in_its_texts_or_shows_a_card(case: Any) -> None:
 
 def test_every_alert_of_the_catalogue_has_a_case_and_stands_in_the_page() -> None:
     page = (ROOT / "docs/alerts.md").read_text(encoding="utf-8")
-    told = set().union(*(case[3] for case in CASES)) | {"N-ON-BATTERY", "N-BATTERY-LOW"}
+    told = set().union(*(case[3] for case in CASES)) | {"N-ON-BATTERY", "N-BATTERY-LOW", "N-SHOW"}
     assert told == set(operations().alerts)
     rows = dict(re.findall(r"^\| `(N-[A-Z-]+)` \| (\w+) \|", page, re.MULTILINE))
     assert rows == {code: texts.severity for code, texts in operations().alerts.items()}
@@ -344,7 +361,13 @@ class Paper:
         self.printed.append(lines)
 
 
-def monitor(rules: Alerts, paper: Paper, supply: Power = Power()) -> Monitor:  # noqa: B008
+def monitor(
+    rules: Alerts,
+    paper: Paper,
+    supply: Power = Power(),  # noqa: B008
+    show: ShowOnly | None = None,
+    clocks: HostClocks | None = None,
+) -> Monitor:
     configuration = SimpleNamespace(alerts=rules, selftest=SelfTest(), plans=(), agent=SimpleNamespace(language="zh"))
     return Monitor(
         lambda: cast(Configuration, configuration),
@@ -352,8 +375,10 @@ def monitor(rules: Alerts, paper: Paper, supply: Power = Power()) -> Monitor:  #
         lambda: {"main": 60.0},
         paper,
         lambda work: work.close(),
-        Maintenance(Path("/nowhere"), lambda: NOW, lambda: 30),
-        lambda: supply,
+        Maintenance(Path("/nowhere"), lambda: NOW, lambda: SelfTest(automatic=False, every_days=30)),
+        show or show_only(),
+        clocks or HostClocks(),
+        lambda directory: supply,
     )
 
 
@@ -429,7 +454,10 @@ def test_sysfs_tells_of_mains_and_battery(tmp_path: Path) -> None:
 
 def test_metrics_have_help_and_type_no_timestamp_and_a_final_newline() -> None:
     text = metrics.render(
-        document(parked(), links={"main": link(certificate_not_after=utc(2026, 2, 2))}),
+        {
+            **document(parked(), links={"main": link(certificate_not_after=utc(2026, 2, 2))}),
+            "watch": {"host_clock": {"main": {"offset_s": -2.5}}, "selftest": last_test("warn")},
+        },
         {"answered": 3, 'od"d\\': 1},
         "2026-01-02T03:04:05.000Z",
         {"critical": 2, "warning": 0},
@@ -455,3 +483,29 @@ def test_the_metrics_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     metrics.write(file, "a 1\n")
     metrics.write(file, "a 2\n")
     assert (file.read_text(), [path.name for path in tmp_path.iterdir()]) == ("a 2\n", ["x.prom"])
+
+
+def test_a_fault_in_an_alert_leaves_the_others_standing_and_is_told_itself() -> None:
+    show = show_only()
+    watch = monitor(RULES, Paper(), show=show)
+    watch.look(document(parked()), later(0))
+    before = {alert["code"] for alert in watch.shown()["alerts"]}
+    watch.look({"items": []}, later(120))  # no status has this shape: evaluating it raises
+    shown = watch.shown()
+    assert {alert["code"] for alert in shown["alerts"]} == before | {"N-SHOW"}  # no all-clear
+    assert [fault["part"] for fault in shown["faults"]] == ["alerts"]
+    assert any(found["code"] == "S-SHOW" and "KeyError" in found["text_en"] for found in watch.conditions())
+    watch.look(None, later(240))
+    assert {alert["code"] for alert in watch.shown()["alerts"]} == before | {"N-SHOW"}
+    watch.look(document(parked()), later(360))
+    assert watch.shown()["faults"] == []
+
+
+def test_a_host_whose_clock_differs_stands_in_the_status() -> None:
+    clocks = HostClocks()
+    watch = monitor(RULES, Paper(), clocks=clocks)
+    clocks.told("main", "+00:00", NOW.utc.strftime("%m%d"), (NOW.utc + timedelta(seconds=90)).strftime("%H%M%S"), NOW)
+    watch.look(document(), later(0))
+    assert [found["code"] for found in watch.conditions()] == ["S-CLOCK-HOST"]
+    assert [alert["code"] for alert in watch.shown()["alerts"]] == ["N-CLOCK-HOST"]
+    assert watch.shown()["host_clock"]["main"]["offset_s"] == pytest.approx(90, abs=1)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from agent.cli import EX_USAGE, main
-from agent.status import StatusWriter, snapshot
+from agent.status import snapshot
 from agent.status_alive import writer
 from agent.status_text import columns
 from tests.unit.cli_bench import Desk, run, serving
-from tests.unit.status_samples import PANS, StillLoop, begun_before, evidence, owed, parked, scene
+from tests.unit.status_samples import PANS, StillLoop, begun_before, evidence, owed, parked, scene, status_writer
 
 STORY = [{"seq": 4, "at_utc": "2026-01-02T03:04:05.000Z", "event": "Begin", "state": "begun"}]
 TOLD = {"text_en": "Sale of CNY 12.50 begun.", "text_zh": "交易开始。"}
@@ -48,7 +48,7 @@ def written(tmp_path: Path, *pending: Any, agent: dict[str, Any] | None = None, 
     document = snapshot(StillLoop(*pending), scene())
     document["agent"] |= writer() | (agent or {})
     document["updated_mono_s"] = now if stamp is None else now - stamp
-    StatusWriter(tmp_path).write(document)
+    status_writer(tmp_path).write(document)
     return tmp_path / "status.json"
 
 

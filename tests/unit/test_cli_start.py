@@ -14,8 +14,8 @@ from agent import VERSION
 from agent import config as settings
 from agent.cli import main
 from agent.cli_place import CommandError, Place
-from agent.status import StatusWriter, snapshot
-from tests.unit.status_samples import StillLoop, parked, scene
+from agent.status import snapshot
+from tests.unit.status_samples import StillLoop, parked, scene, status_writer
 
 # Each costs 10 ms or more at a start, on a board five times as much.
 HEAVY = {
@@ -48,7 +48,7 @@ def options(**given: str) -> Namespace:
 
 def test_status_loads_nothing_heavy(tmp_path: Path) -> None:
     """The promise is 80 ms for `reversalctl status`; what is not loaded takes no time."""
-    StatusWriter(tmp_path).write(snapshot(StillLoop(parked()), scene()) | {"stale_after_s": 1e12})
+    status_writer(tmp_path).write(snapshot(StillLoop(parked()), scene()) | {"stale_after_s": 1e12})
     program = (
         "import sys; from agent.cli import main\n"
         f"main(['--status-file', {str(tmp_path / 'status.json')!r}, '--language', 'en', 'status'])\n"
@@ -113,7 +113,7 @@ def test_the_version_is_told() -> None:
 
 
 def test_a_file_gets_no_colours(tmp_path: Path) -> None:
-    StatusWriter(tmp_path).write(snapshot(StillLoop(), scene()))
+    status_writer(tmp_path).write(snapshot(StillLoop(), scene()))
     out = io.StringIO()
     main(["--status-file", str(tmp_path / "status.json"), "status"], out)
     assert "\x1b" not in out.getvalue()

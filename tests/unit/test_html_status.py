@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from agent.diagnosis import DeviceFacts
 from agent.records import State
-from agent.status import StatusWriter, snapshot
+from agent.status import snapshot
 from agent.status_html import ITEMS_MAX, render
 from agent.status_html_history import History
 from agent.status_html_markup import both, escape, tag
 from agent.status_html_page import words
 from agent.status_text import local_time
 from agent.texts import placeholders
-from tests.unit.status_samples import PANS, StillLoop, evidence, link, owed, parked, scene
+from tests.unit.status_samples import PANS, StillLoop, evidence, link, owed, parked, scene, status_writer
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'& \u202e\x1b[31m"
 VOID = {"meta", "link", "input", "br"}
@@ -224,7 +224,7 @@ def _document(second: float, state: str) -> dict[str, Any]:
 
 
 def test_the_writer_replaces_the_page_as_a_whole_and_from_the_last_status(tmp_path: Path) -> None:
-    writer = StatusWriter(tmp_path)
+    writer = status_writer(tmp_path)
     assert writer.write_page(5.0)
     assert not (tmp_path / "status.html").exists(), "no status yet, no page"
     document, _ = shown(owed(id="main-1"))
@@ -238,7 +238,7 @@ def test_the_writer_replaces_the_page_as_a_whole_and_from_the_last_status(tmp_pa
 
 
 def test_a_page_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    writer = StatusWriter(tmp_path)
+    writer = status_writer(tmp_path)
     document, _ = shown()
     writer.write(document)
     (tmp_path / "status.html").mkdir()

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from agent.config import Configuration
+from agent.config_watch import SelfTest
 from agent.events import Now
 from agent.lane import RefusedError
 from agent.maintenance import FILE, Maintenance
-from agent.power import Power
+from agent.power import Power, power
 from agent.rpc_socket import Peer
 from agent.selftest import Bench, Finding, NotPossible, run, worst
 from agent.status import snapshot
 from agent.status_conditions import of_selftest, with_extra
+from agent.status_text import render
 from agent.texts_operations import operations
 from protocol.errors import AgentError
 from tests.unit import config_samples
@@ -73,7 +75,7 @@ def bench(configuration: Configuration | None, tmp_path: Path, **changes: Any) -
         why_not="",
         now_utc=NOW.utc,
         connect=lambda address: 0.004,
-        read_power=lambda: Power(True, False, 90),
+        read_power=lambda directory: Power(True, False, 90),
         synchronised=(synchronised,),
     )
     return replace(good, **changes)
@@ -118,8 +120,8 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
         "T-CLOCK",
         "fail",
     ),
-    ("battery", {"read_power": lambda: Power(True, True, 60)}, "T-POWER", "warn"),
-    ("empty battery", {"read_power": lambda: Power(True, True, 9)}, "T-POWER", "fail"),
+    ("battery", {"read_power": lambda directory: Power(True, True, 60)}, "T-POWER", "warn"),
+    ("empty battery", {"read_power": lambda directory: Power(True, True, 9)}, "T-POWER", "fail"),
     ("no sensor", {"read_power": Power}, "T-POWER", "pass"),
     (
         "device fails",
@@ -222,6 +224,10 @@ def test_every_check_stands_in_the_page() -> None:
 # --- the maintenance log ---
 
 
+def by_hand() -> SelfTest:
+    return SelfTest(automatic=False, every_days=30)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = NOW
@@ -232,13 +238,13 @@ class Clock:
 
 def test_the_log_keeps_who_did_what_through_a_restart_and_a_torn_line(tmp_path: Path) -> None:
     clock = Clock()
-    log = Maintenance(tmp_path, clock, lambda: 30)
+    log = Maintenance(tmp_path, clock, by_hand)
     assert log.selftest() is None
     log.note(ANNA, {"kind": "work", "text": f"new roller, card {PANS[0]}"})
     log.note(ANNA, {"kind": "selftest", "text": "T-DISK", "result": "warn"})
     with (tmp_path / FILE).open("ab") as file:
         file.write(b'{"at_utc": "2026-\n[1]\n"x"\n')
-    again = Maintenance(tmp_path, clock, lambda: 30)
+    again = Maintenance(tmp_path, clock, by_hand)
     entries = again.entries(ANNA, {})["entries"]
     assert [(entry["by"], entry["kind"]) for entry in entries] == [("anna", "work"), ("anna", "selftest")]
     assert PANS[0] not in (tmp_path / FILE).read_text()
@@ -257,7 +263,7 @@ def test_the_log_keeps_who_did_what_through_a_restart_and_a_torn_line(tmp_path: 
     ],
 )
 def test_what_makes_no_sense_is_not_kept(tmp_path: Path, params: dict[str, Any]) -> None:
-    log = Maintenance(tmp_path, Clock(), lambda: 30)
+    log = Maintenance(tmp_path, Clock(), by_hand)
     with pytest.raises(AgentError):
         log.note(ANNA, params)
     assert log.entries(ANNA, {})["entries"] == []
@@ -265,7 +271,7 @@ def test_what_makes_no_sense_is_not_kept(tmp_path: Path, params: dict[str, Any])
 
 def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(RefusedError) as caught:
-        Maintenance(tmp_path / "no", Clock(), lambda: 30).note(ANNA, {"kind": "work", "text": "x"})
+        Maintenance(tmp_path / "no", Clock(), by_hand).note(ANNA, {"kind": "work", "text": "x"})
     assert caught.value.code == "A-NOT-KEPT"
 
 
@@ -281,3 +287,38 @@ def test_a_failed_or_overdue_self_test_shows_in_the_status() -> None:
     worse = snapshot(StillLoop(parked()), scene(extra=failed))
     assert worse["overall"]["code"] == "S-PARKED"
     assert with_extra([{"code": "S-OK", "severity": "ok"}], []) == [{"code": "S-OK", "severity": "ok"}]
+
+
+@pytest.mark.parametrize(("offset_s", "result"), [(0.0, "pass"), (-59.0, "pass"), (61.0, "warn"), (-601.0, "fail")])
+def test_the_clock_is_compared_with_the_hosts(
+    configuration: Configuration, tmp_path: Path, offset_s: float, result: str
+) -> None:
+    watch = {"host_clock": {"till-1": {"offset_s": offset_s, "samples": 1, "last_utc": NOW.at_utc}}}
+    status = snapshot(StillLoop(), scene()) | {"watch": watch}
+    findings = [
+        one for one in run(bench(configuration, tmp_path, status=status, synchronised=())) if one.code == "T-CLOCK"
+    ]
+    assert [(one.subject, one.result) for one in findings] == [("till-1", result)]
+    assert f"{offset_s:+.0f} s" in findings[0].text.en
+
+
+def test_battery_and_mains_are_read_where_the_configuration_says(configuration: Configuration, tmp_path: Path) -> None:
+    rules = replace(configuration.selftest, power_supply=tmp_path / "power")
+    battery = tmp_path / "power" / "BAT0"
+    battery.mkdir(parents=True)
+    for name, value in {"type": "Battery", "status": "Discharging", "capacity": "12"}.items():
+        (battery / name).write_text(value)
+    found = results(bench(replace(configuration, selftest=rules), tmp_path, read_power=power))
+    assert found["T-POWER"] == "fail"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_console_shows_the_last_test_the_next_and_the_hosts_clock(language: str) -> None:
+    last = {"at_utc": NOW.at_utc, "due_utc": NOW.at_utc, "result": "fail", "overdue": False}
+    watch = {"selftest": last, "host_clock": {"main": {"offset_s": 3.2}}}
+    shown = render(snapshot(StillLoop(), scene()) | {"watch": watch}, language)
+    assert ("Self test: FAILED" if language == "en" else "自检: 有故障") in shown
+    assert " +3 s" in shown
+    assert ("none yet" if language == "en" else "尚未进行") in render(
+        snapshot(StillLoop(), scene()) | {"watch": {"selftest": None}}, language
+    )

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from agent.status import StatusWriter, snapshot
+from agent.status import snapshot
 from agent.status_alive import age_s, life, writer
-from tests.unit.status_samples import PANS, StillLoop, owed, parked, scene
+from tests.unit.status_samples import PANS, StillLoop, owed, parked, scene, status_writer
 
 
 def document(*pending: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def document(*pending: Any) -> dict[str, Any]:
 
 
 def test_both_files_are_there_readable_by_all_and_numbered(tmp_path: Path) -> None:
-    status = StatusWriter(tmp_path)
+    status = status_writer(tmp_path)
     assert status.write(document(owed()))
     assert status.write(document())
     told = json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))
@@ -35,14 +35,14 @@ def test_both_files_are_there_readable_by_all_and_numbered(tmp_path: Path) -> No
 def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        StatusWriter(tmp_path).write(document())
+        status_writer(tmp_path).write(document())
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "status.json").stat().st_mode) == 0o644
 
 
 def test_a_reader_with_the_old_file_open_still_reads_it_whole(tmp_path: Path) -> None:
-    status = StatusWriter(tmp_path)
+    status = status_writer(tmp_path)
     status.write(document())
     with (tmp_path / "status.json").open(encoding="utf-8") as held:
         status.write(document(parked()))
@@ -53,7 +53,7 @@ def test_a_directory_that_is_gone_is_logged_once_and_again_when_it_is_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = tmp_path / "run"
-    status = StatusWriter(home)
+    status = status_writer(home)
     with caplog.at_level(logging.INFO, logger="reversald"):
         assert not status.write(document())
         assert not status.write(document())
@@ -63,7 +63,7 @@ def test_a_directory_that_is_gone_is_logged_once_and_again_when_it_is_back(
 
 
 def test_the_last_word_says_that_the_agent_was_stopped_and_why(tmp_path: Path) -> None:
-    status = StatusWriter(tmp_path)
+    status = status_writer(tmp_path)
     status.stopped("nothing was written yet")
     assert not (tmp_path / "status.json").exists()
     status.write(document())

@@ -1,0 +1,96 @@
+"""How the store did over time, for the report: a sample an hour in `agent.state_dir/store-history.jsonl`.
+
+Shown only: a sample that cannot be kept is left out, and nothing waits for the disk to have it (no fsync).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from agent.events import Now
+from agent.rpc import Peer, take
+
+FILE = "store-history.jsonl"
+EVERY_S = 3600.0
+# About 140 bytes a sample: five years. Then the older half goes.
+BYTES_MAX = 6 << 20
+# Samples in one answer: more points than a plot has columns bring nothing, so a longer period is thinned out.
+SHOWN_MAX = 1_000
+FACTS = ("commits", "commit_p50_ms", "commit_p99_ms", "bytes_used", "bytes_free", "head_seq")
+
+log = logging.getLogger("reversald")
+
+
+class StoreHistory:
+    """Writes the samples; `methods` by name."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._file = state_dir / FILE
+        self._last_mono: float | None = None
+        self._failed = False
+        self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {"store.history": self.history}
+
+    def look(self, store: Mapping[str, Any], now: Now) -> None:
+        """One status: a sample where one is due."""
+        if self._last_mono is not None and now.mono - self._last_mono < EVERY_S:
+            return
+        self._last_mono = now.mono
+        line = json.dumps({"at_utc": now.at_utc, **{name: store[name] for name in FACTS}}) + "\n"
+        try:
+            self._make_room()
+            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not self._failed:
+                log.error("%s cannot be written: %s", self._file, error.strerror)
+            self._failed = True
+        else:
+            self._failed = False
+
+    def history(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """The samples from `since_utc` up to `until_utc` ("": no limit), thinned out where there are too many."""
+        given = take(params, {"since_utc": (str, ""), "until_utc": (str, "")})
+        found = [one for one in read(self._file) if _within(one["at_utc"], given["since_utc"], given["until_utc"])]
+        step = -(-len(found) // SHOWN_MAX) or 1
+        return {"samples": found[::step], "every": step}
+
+    def _make_room(self) -> None:
+        if self._file.exists() and self._file.stat().st_size > BYTES_MAX:
+            lines = self._file.read_bytes().splitlines(keepends=True)
+            beside = self._file.with_name(self._file.name + ".new")
+            beside.write_bytes(b"".join(lines[len(lines) // 2 :]))
+            beside.chmod(0o600)
+            beside.replace(self._file)
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """Every whole sample; what a power cut has torn is passed over. Raises OSError but for a missing file."""
+    try:
+        lines: Iterable[bytes] = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return [sample for sample in map(_sample, lines) if sample is not None]
+
+
+def _sample(line: bytes) -> dict[str, Any] | None:
+    try:
+        told = json.loads(line)
+        datetime.fromisoformat(told["at_utc"])
+        numbers: dict[str, Any] = {name: float(told[name]) for name in FACTS}
+    except (ValueError, KeyError, TypeError):
+        return None
+    return {"at_utc": str(told["at_utc"]), **numbers}
+
+
+def _within(at_utc: str, since_utc: str, until_utc: str) -> bool:
+    """Stamps of one form (UTC, ISO 8601) order as texts; "Z" against a fraction differs by less than a second."""
+    return at_utc >= since_utc and (not until_utc or at_utc < until_utc)
