@@ -50,7 +50,7 @@ class HighWater:
     def open(cls, path: Path, mark: Mark) -> HighWater:
         """Opens (or creates) the file and writes `mark` durably into it. Raises OSError."""
         if not path.exists():
-            create_durably(path, encode(mark).ljust(SLOTS * SLOT_SPACING_BYTES, b"\0"))
+            create_durably(path, whole_file(mark))
         high_water = cls(os.open(path, os.O_RDWR | os.O_CLOEXEC), _slot_after_newest(_read_slots(path)))
         high_water.write(mark)
         high_water.sync()
@@ -86,6 +86,11 @@ def encode(mark: Mark) -> bytes:
     """One slot."""
     body = _BODY.pack(MAGIC, bytes.fromhex(mark.journal_id), mark.seq, mark.chain)
     return body + _CRC.pack(zlib.crc32(body))
+
+
+def whole_file(mark: Mark) -> bytes:
+    """A file that holds this mark alone."""
+    return encode(mark).ljust(SLOTS * SLOT_SPACING_BYTES, b"\0")
 
 
 def decode(data: bytes) -> Mark | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from agent import config as settings
 from agent.journal_contract import Entry, JournalUnreadable
+from agent.journal_current import Standing
 from agent.journal_image import image_of, reading
 from agent.journal_open import start_errors
-from agent.journal_read import current_of, stored
+from agent.journal_read import stored
 from agent.vault import Vault
 
 
@@ -26,7 +27,7 @@ def entry_in(txn_id: str, copy: Path, vault: Vault) -> Entry | None:
     if not copy.is_file():
         raise JournalUnreadable("MISSING", copy, "the file is missing", "check the path")
     with start_errors(copy), image_of(copy) as image, reading(image) as connection:
-        current = current_of(connection, txn_id)
+        current = Standing.read_back(connection).current(txn_id)
         if current is None:
             return None
         try:

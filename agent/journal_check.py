@@ -1,16 +1,18 @@
 """What is wrong with a journal: pages, sequence, chain, the derived tables, seals.
 
 Used by every start of the daemon (the last records, and all that is pending) and by `verify` (everything).
-Nothing here writes.
+Nothing here writes. What was archived is not missing: the record that says so is covered by the chain, and how many
+records and transactions stayed behind stands in it.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import field
 
+from agent.archive_note import ArchiveNote, archived_upto, newest_note
+from agent.journal_current import Standing, counters_of, settled_seq
 from agent.journal_schema import (
     COLUMNS,
     NAMES,
@@ -53,6 +55,7 @@ class Findings:
     head_seq: int = 0
     head_chain: bytes = b""
     checked: int = 0
+    archived: ArchiveNote | None = None
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, kind: str, seq: int, text: str) -> None:
@@ -70,6 +73,7 @@ def check_journal(connection: sqlite3.Connection, vault: Vault | None, last: int
     try:
         _check_schema(connection, vault, findings)
         _check_pages(connection, findings)
+        _check_archived(connection, vault, findings)
         _check_chain(connection, vault, last, findings)
         _check_current(connection, findings)
         _check_counters(connection, findings)
@@ -81,19 +85,24 @@ def check_journal(connection: sqlite3.Connection, vault: Vault | None, last: int
 
 
 def readable_records(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Record | Unreadable]:
-    """Each record of first..last, in order; what is missing or damaged comes as Unreadable, one by one."""
+    """Each record of first..last, in order; what is missing or damaged comes as Unreadable, one by one.
+
+    What is missing because it was archived does not come at all.
+    """
+    archived = archived_upto(connection)
     seq = first
     while seq <= last:
         try:
             for raw in connection.execute(f"SELECT {COLUMNS} FROM record WHERE seq >= ? ORDER BY seq", (seq,)):
                 record = Record(*raw)
-                yield from (Unreadable(lost, "missing") for lost in range(seq, min(record.seq, last + 1)))
+                gap = range(max(seq, archived + 1), min(record.seq, last + 1))
+                yield from (Unreadable(lost, "missing") for lost in gap)
                 seq = max(seq, record.seq)
                 if seq > last:
                     return
                 yield record
                 seq += 1
-            yield from (Unreadable(lost, "missing") for lost in range(seq, last + 1))
+            yield from (Unreadable(lost, "missing") for lost in range(max(seq, archived + 1), last + 1))
             return
         except READ_ERRORS as error:
             yield Unreadable(seq, f"damaged: {error}")
@@ -117,7 +126,8 @@ def _check_schema(connection: sqlite3.Connection, vault: Vault | None, findings:
     if vault is not None and not vault.knows(meta.get("key_id", "")):
         findings.add("KEY", 0, f"the journal was made with key {meta.get('key_id')}, which is not in the key file")
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    for name in sorted(NAMES - names):
+    needed = NAMES - {"link"} if meta.get("schema") == "1" else NAMES
+    for name in sorted(needed - names):
         findings.add("DAMAGED", 0, f"table or index {name} is missing")
 
 
@@ -128,15 +138,31 @@ def _check_pages(connection: sqlite3.Connection, findings: Findings) -> None:
             findings.add("DAMAGED", 0, f"integrity check: {answer}")
 
 
+def _check_archived(connection: sqlite3.Connection, vault: Vault | None, findings: Findings) -> None:
+    """What stayed behind when older records were archived: as many as were noted, each with its chain value."""
+    note = findings.archived = newest_note(connection)
+    if note is None:
+        return
+    for what, query in (("records", "record WHERE seq"), ("transactions", "current WHERE first_seq")):
+        found = connection.execute(f"SELECT count(*) FROM {query} <= ?", (note.upto,)).fetchone()[0]
+        stayed = note.kept_records if what == "records" else note.kept_transactions
+        if found != stayed:
+            text = f"{stayed} {what} up to record {note.upto} stayed when it was archived, {found} are here"
+            findings.add("DAMAGED", 0, text)
+
+
 def _check_chain(connection: sqlite3.Connection, vault: Vault | None, last: int | None, findings: Findings) -> None:
     highest = last_known_seq(connection)
-    start = 0 if last is None else max(0, highest - last)
-    chain: bytes | None = genesis(findings.journal_id)
-    if start:
-        chain = _chain_at(connection, start)
-        count = connection.execute("SELECT count(*) FROM record WHERE seq <= ?", (start,)).fetchone()[0]
-        if count != start:
-            findings.add("DAMAGED", 0, f"{start - count} of the records 1..{start} are missing")
+    archived = findings.archived.upto if findings.archived else 0
+    start = archived if last is None else max(archived, highest - last)
+    if start > archived:
+        query = "SELECT count(*) FROM record WHERE seq > ? AND seq <= ?"
+        missing = start - archived - connection.execute(query, (archived, start)).fetchone()[0]
+        if missing:
+            findings.add("DAMAGED", 0, f"{missing} of the records {archived + 1}..{start} are missing")
+    elif last is None:
+        _check_kept(connection, vault, archived, findings)
+    chain = chain_before(connection, findings.journal_id, findings.archived, start + 1)
     for item in readable_records(connection, start + 1, highest):
         findings.checked += 1
         if isinstance(item, Unreadable):
@@ -150,6 +176,32 @@ def _check_chain(connection: sqlite3.Connection, vault: Vault | None, last: int 
         findings.head_chain = genesis(findings.journal_id)
 
 
+def _check_kept(connection: sqlite3.Connection, vault: Vault | None, archived: int, findings: Findings) -> None:
+    """Records that stayed among the archived ones, one by one."""
+    for item in readable_records(connection, 1, archived):
+        findings.checked += 1
+        if isinstance(item, Unreadable):
+            findings.add("DAMAGED", item.seq, f"record {item.seq} is {item.text}")
+        else:
+            before = chain_before(connection, findings.journal_id, findings.archived, item.seq)
+            _check_link(before, item, vault, findings)
+
+
+def chain_before(connection: sqlite3.Connection, journal_id: str, note: ArchiveNote | None, seq: int) -> bytes | None:
+    """The chain value that record `seq` continues; None if that is lost."""
+    if seq == 1:
+        return genesis(journal_id)
+    if note is not None and seq == note.upto + 1:
+        return note.chain
+    for query in ("SELECT chain FROM record WHERE seq = ?", "SELECT chain FROM link WHERE seq = ?"):
+        if note is None and "link" in query:
+            break
+        found = connection.execute(query, (seq - 1,)).fetchone()
+        if found:
+            return bytes(found[0])
+    return None
+
+
 def _check_link(before: bytes | None, record: Record, vault: Vault | None, findings: Findings) -> None:
     if vault is None or before is None:
         return
@@ -159,29 +211,25 @@ def _check_link(before: bytes | None, record: Record, vault: Vault | None, findi
         findings.add("DAMAGED", record.seq, f"record {record.seq} or the chain before it was changed")
 
 
-def _chain_at(connection: sqlite3.Connection, seq: int) -> bytes | None:
-    found = connection.execute("SELECT chain FROM record WHERE seq = ?", (seq,)).fetchone()
-    return found[0] if found else None
-
-
 _CURRENT_CONTRADICTS = """
 SELECT c.txn_id, c.last_seq FROM current c
 LEFT JOIN record l ON l.seq = c.last_seq LEFT JOIN record f ON f.seq = c.first_seq
 WHERE l.seq IS NULL OR f.seq IS NULL OR f.previous <> 0 OR f.txn_id <> c.txn_id OR l.txn_id <> c.txn_id
-   OR l.lane <> c.lane OR l.reference <> c.reference OR l.state <> c.state OR l.pending <> c.pending
+   OR l.lane <> c.lane OR l.reference <> c.reference OR l.state <> c.state OR l.pending <> c.pending OR c.last_seq > ?
 """
 _LATEST_CONTRADICTS = """
 SELECT txn_id, newest FROM (
     SELECT txn_id, max(seq) AS newest, max(iif(length(sealed) > 0, seq, 0)) AS sealed_seq
-    FROM record WHERE txn_id <> '' GROUP BY txn_id
+    FROM record WHERE txn_id <> '' AND seq <= ? GROUP BY txn_id
     EXCEPT SELECT txn_id, last_seq, sealed_seq FROM current
 )
 """
 
 
 def _check_current(connection: sqlite3.Connection, findings: Findings) -> None:
+    settled = settled_seq(connection)
     for query in (_CURRENT_CONTRADICTS, _LATEST_CONTRADICTS):
-        for txn_id, seq in connection.execute(f"{query} LIMIT {_EXAMPLES}"):
+        for txn_id, seq in connection.execute(f"{query} LIMIT {_EXAMPLES}", (settled,)):
             # Only the first query names the record that should be there; the other one names what still is.
             suspect = seq if query is _CURRENT_CONTRADICTS and isinstance(seq, int) else 0
             findings.add("DAMAGED", suspect, f"the current state of transaction {txn_id} contradicts record {seq}")
@@ -190,25 +238,18 @@ def _check_current(connection: sqlite3.Connection, findings: Findings) -> None:
 def _check_counters(connection: sqlite3.Connection, findings: Findings) -> None:
     query = "SELECT c.name, c.value, c.seq, r.counters FROM counter c LEFT JOIN record r ON r.seq = c.seq"
     for name, value, seq, set_there in connection.execute(query):
-        if _counters_of(set_there).get(name) != value:
+        if counters_of(set_there).get(name) != value:
             findings.add("DAMAGED", seq, f"counter {name} contradicts record {seq}")
     newest: dict[str, int] = {}
-    for (set_there,) in connection.execute("SELECT counters FROM record WHERE counters <> '' ORDER BY seq"):
-        newest.update(_counters_of(set_there))
+    query = "SELECT counters FROM record WHERE counters <> '' AND seq <= ? ORDER BY seq"
+    for (set_there,) in connection.execute(query, (settled_seq(connection),)):
+        newest.update(counters_of(set_there))
     if newest != dict(connection.execute("SELECT name, value FROM counter")):
         findings.add("DAMAGED", 0, "the counters contradict the records")
 
 
-def _counters_of(text: str | None) -> dict[str, int]:
-    try:
-        return dict(json.loads(text)) if text else {}
-    except ValueError:
-        return {}
-
-
 def _check_pending_bodies(connection: sqlite3.Connection, vault: Vault, findings: Findings) -> None:
-    for raw in connection.execute("SELECT * FROM current WHERE pending = 1"):
-        current = Current(*raw)
+    for current in Standing.read_back(connection).pending():
         for seq in {current.last_seq, current.sealed_seq} - {0}:
             _check_record_alone(connection, vault, seq, findings)
         if current.sealed_seq:
@@ -217,7 +258,7 @@ def _check_pending_bodies(connection: sqlite3.Connection, vault: Vault, findings
 
 def _check_record_alone(connection: sqlite3.Connection, vault: Vault, seq: int, findings: Findings) -> None:
     found = connection.execute(f"SELECT {COLUMNS} FROM record WHERE seq = ?", (seq,)).fetchone()
-    before = _chain_at(connection, seq - 1) if seq > 1 else genesis(findings.journal_id)
+    before = chain_before(connection, findings.journal_id, findings.archived, seq)
     if found is None:
         findings.add("DAMAGED", seq, f"record {seq} is missing")
     else:

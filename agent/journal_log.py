@@ -14,13 +14,15 @@ plus a page; all big-endian words, the checksums in the byte order that the last
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from agent.journal_space import FRAME_BYTES, PAGE_BYTES
 
 HEADER_BYTES = 32
+# What SQLite takes for a sector on unix (SQLITE_DEFAULT_SECTOR_SIZE) and pads each commit to with psow=0 (wal.c).
+SECTOR_BYTES = 4096
 _FRAME_HEADER = struct.Struct(">II8sII")
 _SALTS = slice(16, 24)
 _MAGIC_LITTLE = 0x377F0682  # checksums over little-endian words
@@ -45,11 +47,8 @@ def commits_behind(log: Path, valid_frames: int) -> int:
         header = stream.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES or not _header_is_valid(header):
             return 0
-        salts = header[_SALTS]
-        # The last valid frame comes first: its padding copy behind it is only half forced to the disk (psow=0).
-        start = max(0, valid_frames - 1)
-        commits = _count_commits(frame for frame in _frames(stream, start) if frame.salts == salts)
-        return commits - (1 if valid_frames > 0 else 0)
+        commits = list(_commits(_frames(stream, 0), header[_SALTS]))
+        return sum(number >= valid_frames for number in commits)
 
 
 def hidden_pages(log: Path, database: Path) -> int:
@@ -64,7 +63,7 @@ def hidden_pages(log: Path, database: Path) -> int:
         if len(header) < HEADER_BYTES or not any(header) or _header_is_valid(header):
             return 0
         generation = list(_first_generation(stream))
-        if _count_commits(iter(generation)) < 2:
+        if len(list(_commits(generation, generation[0].salts if generation else b""))) < 2:
             return 0
         newest = {frame.page: frame.number for frame in generation}
         return sum(_page(stream, index) != _database_page(pages, page) for page, index in newest.items())
@@ -162,15 +161,19 @@ def _first_generation(stream: BinaryIO) -> Iterator[Frame]:
         yield frame
 
 
-def _count_commits(frames: Iterator[Frame]) -> int:
-    """Commits that end in these frames; a last frame written twice (padding, psow=0) counts once."""
-    commits, before = 0, None
+def _commits(frames: Iterable[Frame], salts: bytes) -> Iterator[int]:
+    """Numbers of the frames of this generation with which commits end; `frames` are those from the first one on.
+
+    Behind the last frame of a commit stands a copy of it, unless the commit ends with a sector (psow=0). Its place
+    tells it: the next commit often consists of one frame too, of the same page; and a copy may be half written.
+    """
+    padding = -1
     for frame in frames:
-        mark = (frame.page, frame.commit_pages)
-        if frame.commit_pages and mark != before:
-            commits += 1
-        before = mark if frame.commit_pages else None
-    return commits
+        if frame.number == padding or frame.salts != salts or not frame.commit_pages:
+            continue
+        yield frame.number
+        if (HEADER_BYTES + (frame.number + 1) * FRAME_BYTES) % SECTOR_BYTES:
+            padding = frame.number + 1
 
 
 def _page(stream: BinaryIO, index: int) -> bytes:

@@ -19,6 +19,7 @@ from agent.durable_file import LockFile, sync_directory
 from agent.highwater import HighWater, Mark, read_mark
 from agent.journal_check import Findings, check_journal
 from agent.journal_contract import JournalLocked, JournalUnreadable
+from agent.journal_current import Standing
 from agent.journal_log import commits_behind, hidden_pages
 from agent.journal_schema import bring_up_to_date, create_tables
 from agent.vault import Vault
@@ -51,6 +52,7 @@ class Opened:
     lock: LockFile
     mark: HighWater
     head: Mark
+    standing: Standing
 
 
 def open_files(path: Path, vault: Vault, highwater_path: Path, create: bool, check_last: int | None) -> Opened:
@@ -127,7 +129,8 @@ def _open_locked(
         _compare_with_mark(connection, path, findings, known)
         _refuse_torn_log(connection, path)
         head = Mark(findings.journal_id, findings.head_seq, findings.head_chain)
-        return Opened(connection, lock, HighWater.open(highwater_path, head), head)
+        standing = Standing.read_back(connection)
+        return Opened(connection, lock, HighWater.open(highwater_path, head), head, standing)
     except BaseException:
         keep_for_ever(connection)
         raise

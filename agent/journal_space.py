@@ -4,10 +4,9 @@ An acknowledgement that cannot be stored would be repeated for ever, so its room
 
 * the write-ahead log is brought to its full length at each start (a full disk then only overwrites it), and emptied
   (checkpoint) before it would grow past it;
-* filler rows of zeros inside the database: one is given up whenever free pages run short, and replaced while the disk
-  has room;
+* filler rows of zeros inside the database: while the disk is short, one is given up whenever free pages run short;
 * a ballast file: SQLite deletes the log at a clean end, and others may take its room before the next start. The ballast
-  is given up for the log in that case.
+  is given up for the log in that case, or for the database, should the disk fill up between two checkpoints.
 """
 
 from __future__ import annotations
@@ -25,8 +24,6 @@ FILLER_PAGES = 128
 FILLER_BYTES = FILLER_PAGES * (PAGE_BYTES - 4)  # an overflow page holds 4 bytes of pointer (file format, 1.6)
 # A commit of the engine takes at most a handful of new pages; measured: 0.4 on average.
 FREE_PAGES_LOW = 32
-# At a checkpoint more is taken at once, so that free pages do not run short before the next one.
-FREE_PAGES_DUE = 128
 
 
 def bytes_free(directory: Path) -> int:
@@ -64,16 +61,21 @@ def refill(connection: sqlite3.Connection, rows: int) -> None:
     connection.execute("COMMIT")
 
 
-def exchange_filler(connection: sqlite3.Connection, grow: bool) -> None:
-    """Turns one filler row into free pages; with `grow` another one is added. One commit. Raises sqlite3.Error.
-
-    The order matters: the new row takes the last free pages and grows the file, the old one becomes free pages.
-    """
-    connection.execute("BEGIN IMMEDIATE")
+def give_up_filler(connection: sqlite3.Connection) -> bool:
+    """Turns one filler row into free pages, in one commit; whether there was one. Raises sqlite3.Error."""
     oldest = connection.execute("SELECT min(rowid) FROM filler").fetchone()[0]
-    if grow:
-        connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (FILLER_BYTES,))
+    if oldest is None:
+        return False
+    connection.execute("BEGIN IMMEDIATE")
     connection.execute("DELETE FROM filler WHERE rowid = ?", (oldest,))
+    connection.execute("COMMIT")
+    return True
+
+
+def add_filler(connection: sqlite3.Connection) -> None:
+    """One filler row more, in one commit. Raises sqlite3.Error."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (FILLER_BYTES,))
     connection.execute("COMMIT")
 
 
@@ -99,7 +101,7 @@ class Ballast:
 
     def take(self, keep_free_bytes: int) -> bool:
         """Holds the room, unless less than `keep_free_bytes` would be left. Whether it is held. Raises OSError."""
-        if self._held():
+        if self.held:
             return True
         if bytes_free(self._path.parent) < self._size_bytes + keep_free_bytes:
             return False
@@ -109,7 +111,9 @@ class Ballast:
         """Makes its room free. Raises OSError."""
         self._path.unlink(missing_ok=True)
 
-    def _held(self) -> bool:
+    @property
+    def held(self) -> bool:
+        """Whether it is there, whole."""
         try:
             return os.stat(self._path).st_size >= self._size_bytes
         except FileNotFoundError:

@@ -27,7 +27,7 @@ def test_after_a_failed_append_nothing_is_answered(tmp_path: Path) -> None:
     home.directory.mkdir()
     journal = home.open()
     sale(journal, "a", "begun")
-    damage_under(journal, "DROP TABLE counter")
+    damage_under(journal, "DROP TABLE record")
     with pytest.raises(JournalFailed) as caught:
         journal.append([entry("b")], {"stan L1": 5})
     assert caught.value.code == "E-JOURNAL-FAILED"
@@ -89,7 +89,7 @@ def test_room_is_taken_at_start_and_the_log_never_outgrows_it(tmp_path: Path) ->
     for number in range(600):
         journal.append([entry(f"t{number}", secret=os.urandom(600), public="x" * 500)], {"stan": number})
     assert home.log.stat().st_size == start_bytes
-    assert space.free_pages(journal._connection) >= space.FREE_PAGES_LOW
+    assert space.filler_rows(journal._connection) == (4 << 20) // space.FILLER_BYTES
     journal.close()
 
 
@@ -146,14 +146,14 @@ def closed_journal(tmp_path: Path) -> Home:
 def test_a_migration_copies_before_it_changes(tmp_path: Path) -> None:
     home = closed_journal(tmp_path)
     connection = sqlite3.connect(home.path, isolation_level=None)
-    copy = bring_up_to_date(connection, home.path, {1: _add_note}, 2)
+    copy = bring_up_to_date(connection, home.path, {2: _add_note}, 3)
     assert connection.execute("SELECT note FROM current").fetchall() == [("",)]
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
-    assert bring_up_to_date(connection, home.path, {1: _add_note}, 2) is None
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert bring_up_to_date(connection, home.path, {2: _add_note}, 3) is None
     connection.close()
     assert copy is not None
     old = sqlite3.connect(copy)
-    assert old.execute("PRAGMA user_version").fetchone() == (1,)
+    assert old.execute("PRAGMA user_version").fetchone() == (2,)
     assert old.execute("SELECT count(*) FROM record").fetchone() == (1,)
     old.close()
     with pytest.raises(JournalUnreadable, match="newer version"):
@@ -164,7 +164,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     home = closed_journal(tmp_path)
     connection = sqlite3.connect(home.path, isolation_level=None)
     with pytest.raises(sqlite3.OperationalError):
-        bring_up_to_date(connection, home.path, {1: _break_half_way}, 2)
+        bring_up_to_date(connection, home.path, {2: _break_half_way}, 3)
     connection.close()
     journal = home.open()
     assert journal.counts() == {"begun": 1}
@@ -175,7 +175,7 @@ def test_a_version_without_a_way_here_is_refused(tmp_path: Path) -> None:
     home = closed_journal(tmp_path)
     connection = sqlite3.connect(home.path, isolation_level=None)
     with pytest.raises(JournalUnreadable, match="cannot be brought"):
-        bring_up_to_date(connection, home.path, {}, 2)
+        bring_up_to_date(connection, home.path, {}, 3)
     connection.close()
 
 
