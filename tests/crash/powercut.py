@@ -22,6 +22,7 @@ from random import Random
 import pytest
 
 SECTOR_BYTES = 512
+OUTSIDE = ("sent", "told")  # what the world learnt between two calls: see daemon_trace.py
 ROOT = Path(__file__).resolve().parents[2]
 _CALLS = "openat,write,pwrite64,fsync,fdatasync,ftruncate,fallocate,rename,unlink,link"
 _LINE = re.compile(r"(\w+)\((.*)\)\s+= (\S+)")
@@ -31,7 +32,7 @@ _PATH = re.compile(r"<((?:\\x[0-9a-f]{2})*)>")
 
 @dataclass(frozen=True)
 class Call:
-    """One system call below the recorded directory; `name` "ack" for a line of output."""
+    """One system call below the recorded directory; `name` "ack" for a line of output, or one of OUTSIDE."""
 
     name: str
     paths: tuple[str, ...]
@@ -83,6 +84,8 @@ class Disk:
         names = self.names()
         if call.name == "ack":
             self.acknowledged = max(self.acknowledged, int(call.data))
+        elif call.name in OUTSIDE:
+            return
         elif call.name == "open":
             if call.paths[0] not in names and call.paths[0] != directory:
                 self.files.append(File())
@@ -123,13 +126,17 @@ def record(directory: Path, count: int) -> list[Call]:
 
 
 def states(
-    calls: list[Call], directory: str, random: Random, variants: int
+    calls: list[Call], directory: str, random: Random, variants: int, every: int = 1
 ) -> Iterator[tuple[int, int, dict[str, bytes]]]:
-    """For a cut after each call, in several variants: (number of the call, acknowledged so far, the files)."""
-    disk = Disk()
+    """For a cut after each call, in several variants: (number of the call, acknowledged so far, the files).
+
+    `every`: of the calls that change the disk only each so many-th.
+    """
+    disk, changes = Disk(), 0
     for number, call in enumerate(calls):
         disk.perform(call, directory)
-        if call.name in ("open", "ack"):
+        changes += call.name not in ("open", "ack", *OUTSIDE)
+        if call.name in ("open", "ack", *OUTSIDE) or changes % every:
             continue
         yield number, disk.acknowledged, _cut(disk, None, random)
         yield number, disk.acknowledged, _cut(disk, 0.0, random)

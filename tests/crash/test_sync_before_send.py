@@ -15,6 +15,7 @@ import pytest
 from hwsim.agent_process import DemoError
 from hwsim.host import HostServer
 from tests.agent_bench import AgentBench
+from tests.crash.daemon_trace import stop_traced
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,7 +46,7 @@ def traced_sale(tmp_path: Path) -> list[str]:
             bench.sale("TRACED")
             bench.until(lambda: bench.state_of("TRACED") == "reversed", "the sale is reversed")
         finally:
-            stop(process)
+            stop_traced(process)
     return trace.read_text(errors="replace").splitlines()
 
 
@@ -58,16 +59,6 @@ def until_answers(bench: AgentBench) -> None:
         except DemoError:
             time.sleep(0.02)
     raise AssertionError(f"the traced daemon does not answer: {bench.log()}")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End strace; it ends the daemon with itself."""
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
 
 
 def test_the_sync_of_the_record_completes_before_the_first_byte_leaves(tmp_path: Path) -> None:
