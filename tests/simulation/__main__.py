@@ -61,7 +61,8 @@ def _many(first: int, count: int) -> bool:
         tally.merge(part)
     sums = tally.sums
     print(f"{count} seeds in {time.monotonic() - began:.0f} s, {tally.again} of them twice: under another wall clock")
-    print(f"  {sums['hours']} simulated hours, starts {sums['starts']}, commits {sums['commits']}")
+    print(f"  {sums['hours']} simulated hours, starts {sums['starts']}, commits {sums['commits']}, ", end="")
+    print(f"of these {sums['batches']} of several records")
     kills, cuts, syncs = (tally.struck[kind] for kind in ("process-killed", "power-cut", "sync-fails"))
     print(f"  crash states recovered: {kills} kills, {cuts} power cuts, {syncs} failed syncs")
     print(f"  exchanges {sums['exchanges']}, of these reversals {sums['reversals']}")

@@ -51,6 +51,7 @@ class Tally:
             exchanges=counts.exchanges,
             reversals=counts.reversals,
             commits=counts.commits,
+            batches=counts.batches,
             hours=round(result.seconds / 3600),
         )
         if result.rule:

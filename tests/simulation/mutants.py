@@ -83,7 +83,7 @@ _attempt, _attempt_answered, _attempt_lost = engine.attempt, engine.attempt_answ
 _request_answered = engine.request_answered
 _owed_restart, _park, _end = engine.owed_restart, engine._park, engine._end
 _store, _start, _next_stans = Loop._store, Loop.start, Loop._next_stans
-_send, _admit = Loop._send, Loop._admit
+_send, _admit, _commit = Loop._send, Loop._admit, Loop._commit
 _append, _try_later = disk_module.DiskJournal.append, engine._try_later
 
 
@@ -98,6 +98,42 @@ def _send_first(self: Loop) -> None:
         effect()
     if turn.entries:
         self._write(turn.entries, turn.counters)
+
+
+def _one_of_the_batch_lost(self: Loop) -> None:
+    """Of several records of one turn the last is not stored; all effects follow."""
+    assert self._turn is not None
+    if len(self._turn.entries) > 1:
+        self._turn.entries.pop()
+    _commit(self)
+
+
+def _effects_within_the_batch(self: Loop) -> None:
+    """Of several records of one turn only the first is stored before the effects of all."""
+    turn = self._turn
+    assert turn is not None
+    late, turn.entries[1:] = turn.entries[1:], []
+    _commit(self)
+    if late:
+        self._write(late, {})
+
+
+def _effects_in_spite_of_it(self: Loop) -> None:
+    """The commit of a turn fails, and its effects are performed before the process ends."""
+    turn = self._turn
+    assert turn is not None
+    try:
+        _commit(self)
+    except AgentError:
+        for effect in turn.effects:
+            effect()
+        raise
+
+
+def _counters_follow(self: Any, entries: Any, counters: Any = None) -> int:
+    """The counters are stored in a commit of their own, after the records."""
+    seq = _append(self, entries, {})
+    return _append(self, (), counters) if counters else seq
 
 
 def _swallowed(self: Any, entries: Any, counters: Any = None) -> int:
@@ -462,6 +498,28 @@ def _table(event: type, states: tuple[State, ...], handler: Any) -> Callable[[],
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("send-before-record", "bytes leave before the record is stored", _alone(Loop, "_commit", _send_first)),
+    Mutant(
+        "one-of-the-batch-lost",
+        "one of several records that are stored together is lost",
+        _alone(Loop, "_commit", _one_of_the_batch_lost),
+    ),
+    Mutant(
+        "effects-within-the-batch",
+        "bytes leave when the first of several records is stored",
+        _alone(Loop, "_commit", _effects_within_the_batch),
+    ),
+    Mutant(
+        "effects-after-a-failed-commit",
+        "bytes leave although the commit failed",
+        _alone(Loop, "_commit", _effects_in_spite_of_it),
+        ("sync-fails",),
+    ),
+    Mutant(
+        "counters-follow-the-records",
+        "the counters have a commit of their own",
+        _alone(disk_module.DiskJournal, "append", _counters_follow),
+        ("process-killed",),
+    ),
     Mutant(
         "journal-error-swallowed",
         "a failed write is taken for a good one",

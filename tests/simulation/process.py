@@ -26,7 +26,7 @@ from tests.simulation.world import EPSILON_S, Died, World
 RESTART_S = 2.0
 POWER_BACK_S = 20.0
 TECHNICIAN_S = 60.0
-# Outcomes of this span are decided together. The daemon's is a turn of its event loop; longer, so that it often happens.
+# Outcomes of this span are decided together. The daemon's is a turn of its event loop; longer, so that it happens.
 GATHER_S = 0.25
 MERCHANT_ID = "102110000000001"
 BATCH = "000017"

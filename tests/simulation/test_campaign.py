@@ -32,6 +32,7 @@ def check(tally: Tally, counted: Counted) -> None:
         power_cuts=struck["power-cut"],
         kills=struck["process-killed"],
         commits=sums["commits"],
+        commits_of_several=sums["batches"],
         reversals_sent=sums["reversals"],
         violations=len(tally.broken),
     )

@@ -81,6 +81,7 @@ class Counts:
     exchanges: int = 0
     reversals: int = 0
     commits: int = 0
+    batches: int = 0
     starts: int = 0
     states: dict[str, int] = field(default_factory=dict)
 
@@ -104,6 +105,7 @@ class Watch:
     def stored(self, entries: Sequence[Entry], seq: int) -> None:
         """A commit is durable."""
         self.counts.commits += 1
+        self.counts.batches += len(entries) > 1
         _hold(seq > self._last_seq, "sequence", f"sequence number {seq} after {self._last_seq}")
         self._last_seq = seq
         for entry in entries:
