@@ -97,6 +97,7 @@ class Api:
         self._devices = devices
         self._settling = settling
         self.session_ready: Callable[[str], Awaitable[None]] | None = None  # waits for a sign-on under way
+        self.keep_script_result: Callable[[Transaction, str], object] = _no_script_results
         self.plan_objection: Callable[[], str] = str  # why an emergency plan lets no sale start; "" if it may
         self.sales = 0  # under way: somebody stands at the till, also before anything is recorded
         self._turns: dict[str, asyncio.Lock] = {}
@@ -380,7 +381,7 @@ class Api:
         lane = self._loop.lane(lane_name)
         if "before-sale" not in lane.policy.retry.triggers:
             return
-        tries = {txn.id: txn.attempts for txn in self._loop.pending() if txn.lane == lane_name and _tried_before(txn)}
+        tries = {txn.id: txn.attempts for txn in self._loop.of_lane(lane_name) if _tried_before(txn)}
         if not tries:
             return
         self._loop.resume(lane_name, "before-sale")
@@ -504,6 +505,10 @@ class Api:
         learnt = learnt_from(message)
         what = f"reported {message.mti} with response code {message.get(39) or 'none'}"
         return Answered("request", True, message.get(39), given["mac"], match, learnt, what)
+
+
+def _no_script_results(txn: Transaction, chip_data: str) -> None:
+    raise RefusedError("A-NO-SCRIPT-RESULT", "this agent keeps no script results", "tell the acquirer")
 
 
 def _tried_before(txn: Transaction) -> bool:

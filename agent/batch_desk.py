@@ -83,7 +83,7 @@ class BatchDesk:
 
     def open_items(self, lane_name: str) -> tuple[Transaction, ...]:
         """Everything pending on the lane, of whatever batch."""
-        return tuple(txn for txn in self._loop.pending() if txn.lane == lane_name)
+        return tuple(self._loop.of_lane(lane_name))
 
     # --- before it is sent ---------------------------------------------------------------------
 

@@ -81,10 +81,17 @@ class Connection:
         """Hands one message to the kernel. Raises LinkError; then `left_bytes` tells how far it came."""
         self.forget_message()
         try:
+            if not self._tls and not self._outgoing:  # nearly always the kernel takes all of it at once
+                self._counting = True
+                self._outgoing += data
+                self._flush_some()
+                if not self._outgoing:
+                    return
+                data = b""
             async with asyncio.timeout(timeout_s):
                 await self._flush()  # what TLS itself had to say; no part of the message
                 self._counting = True
-                self._outgoing += self._tls.encrypt(data) if self._tls else data
+                self._outgoing += self._tls.encrypt(data) if self._tls and data else data
                 await self._flush()
         except TimeoutError:
             raise LinkError("send-timeout", f"{self.host.name} did not take the message in {timeout_s:g} s") from None

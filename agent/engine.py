@@ -17,7 +17,6 @@ event; `docs/states.md` is printed from it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from agent.events import (
     Alarm,
@@ -47,6 +46,7 @@ from agent.events import (
 )
 from agent.policy import Policy
 from agent.records import Closing, State, Transaction
+from protocol.frozen import replace
 from protocol.reversal import learn, reason_code, render
 
 Decision = tuple[Transaction, tuple[Effect, ...]]
@@ -106,7 +106,9 @@ def request_answered(record: Transaction, event: Answered, now: Now, policy: Pol
     if not _authentic(event, policy, must=approved):
         record = record.with_evidence(now.at_utc, f"answer with MAC {event.mac}", event.what)
         return _outcome_unknown(record, "mac" if event.mac == "invalid" else "other", f"mac-{event.mac}", now, policy)
-    record = replace(record, rrn=event.learnt.rrn, approval_code=event.learnt.approval_code)
+    learnt = event.learnt
+    record = replace(record, rrn=learnt.rrn, approval_code=learnt.approval_code)
+    record = replace(record, host_date=learnt.date, host_acquirer=learnt.acquirer)
     if not approved:
         return _end(replace(record, cause="declined"), State.DECLINED, now), ()
     record = replace(record, frozen=record.frozen and learn(record.frozen, policy.profile, record.kind, event.learnt))

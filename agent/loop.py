@@ -91,6 +91,7 @@ class Loop:
         self.unreadable: dict[str, tuple[str, str]] = {}
         self.unmatched: list[tuple[str, str, str]] = []
         self.strays: Counter[str] = Counter()
+        self.also_sealed: list[Callable[[], Iterable[Entry]]] = []  # what else bears card data or keys (`keep`)
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -119,6 +120,10 @@ class Loop:
     def pending(self) -> list[Transaction]:
         """Everything that the agent or a person still owes, oldest first."""
         return list(self._book.live.values())
+
+    def of_lane(self, name: str) -> Iterator[Transaction]:
+        """The same of one lane."""
+        return self._book.of_lane(name)
 
     def put_lane(self, lane: Lane) -> None:
         """Add a lane, or give it new rules while it is idle; its pending items stay its own."""
@@ -301,6 +306,27 @@ class Loop:
         assert not any(is_transaction(entry.txn_id) or entry.pending for entry in entries)
         return self._write(entries, {})
 
+    def keep_numbered(self, lane_name: str, made: Callable[[str], Sequence[Entry]]) -> None:
+        """The same with a number of the lane in the same commit; `made` gets the number."""
+        lane = self.lane(lane_name)
+        (stan,) = self._next_stans(lane, 1)
+        self._write(made(stan), {f"stan:{lane.name}": int(stan)})
+        lane.stans.add(stan)
+
+    def deliver(
+        self, lane_name: str, parcel: tuple[str, bytes, Mapping[str, str], str], heard: Heard, entries: Sequence[Entry]
+    ) -> None:
+        """Send a kept message (name, body, identity, first host) on an idle lane, once `entries` are stored."""
+        lane = self.lane(lane_name)
+        assert lane.busy is None, f"lane {lane.name} is in an exchange"
+        name, body, identity, host = parcel
+        with self.together():
+            assert self._turn is not None
+            for entry in entries:
+                self._turn.record(entry, {})
+            lane.heard = heard
+            self._start(lane, "session", name, body, Awaited(lane.policy.profile, identity), host=host)
+
     def _heard(self, lane: Lane, outcome: outcomes.Outcome) -> None:
         heard, lane.heard = lane.heard, None
         assert heard is not None
@@ -479,8 +505,11 @@ class Loop:
         now = self._clock.now()
         act = f"sealed with a new key by {by} at {now.at_utc}"
         sealed = {txn.id: replace(txn, last_act=act) for txn in self.pending()}
-        if sealed:
-            self._write([entry_of(txn, "Resealed", txn.secret(), now.at_utc) for txn in sealed.values()], {})
+        entries = [entry_of(txn, "Resealed", txn.secret(), now.at_utc) for txn in sealed.values()]
+        for others in self.also_sealed:
+            entries += others()
+        if entries:
+            self._write(entries, {})
         self._book.live |= sealed
         return len(sealed)
 
@@ -551,6 +580,9 @@ class Loop:
     def _wake_lane(self, lane: Lane) -> None:
         now = self._clock.now()
         while self._clean(lane) and lane.due[0][0] <= now.mono and not self._blocked(lane):
+            owed = self._book.live[lane.due[0][1]].state in OWED
+            if owed and lane.goes_first is not None and lane.goes_first():
+                return
             _, txn_id = heapq.heappop(lane.due)
             self._due(lane, self._book.live[txn_id], now)
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, field, fields, replace
+from dataclasses import astuple, field, fields
 from enum import StrEnum
 from typing import Any, Literal
 
-from protocol.frozen import dataclass
+from protocol.frozen import dataclass, replace
 from protocol.reversal import FrozenReversal
 
 # Evidence kept beside one item; what comes later is only counted. Assumed: nobody reads more, and
@@ -94,6 +94,8 @@ class Transaction:
     response_code: str = ""
     approval_code: str = ""
     rrn: str = ""
+    host_date: str = ""  # DE 13 of the answer, MMDD
+    host_acquirer: str = ""  # DE 32 of the answer
     # Why it is reversed: `reason` goes to the host (by profile), `cause` is for people.
     reason: str = ""
     cause: str = ""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -132,6 +132,14 @@ class SessionDesk:
         if session.configured_batch != lane.batch:
             return replace(session, batch=lane.batch, configured_batch=lane.batch, batch_from=0)
         return session
+
+    def sealed_anew(self) -> Iterator[Entry]:
+        """What must be sealed with a new key: the working keys of each lane."""
+        at_utc = self._clock.now().at_utc
+        for name, seat in self.seats.items():
+            if seat.session.keys:
+                secret = bytes.fromhex(seat.session.keys)
+                yield entry_of(_id(name), name, "Resealed", sessions.dump(seat.session), at_utc, secret)
 
     # --- events --------------------------------------------------------------------------------
 
@@ -386,8 +394,8 @@ class SessionDesk:
         if seat.taker is not None and not seat.session.keys:
             return False  # without a key no reversal can leave
         return any(
-            txn.lane == lane_name and txn.state is State.REVERSING and txn.wake_at is not None and txn.wake_at <= soon
-            for txn in self._loop.pending()
+            txn.state is State.REVERSING and txn.wake_at is not None and txn.wake_at <= soon
+            for txn in self._loop.of_lane(lane_name)
         )
 
     def _take_effect(self, seat: Seat) -> None:

@@ -86,11 +86,14 @@ class Standing:
     def _cut(self, data: bytes) -> Iterator[HostFrame]:
         """Frames; those before a damaged place are given first: an answer is not lost to junk after it."""
         yield from self._frames.feed(data)
-        yield from self._frames.feed(b"")  # damage behind the frames is told now, not with the next bytes
+        if self.partial:
+            yield from self._frames.feed(b"")  # damage behind the frames is told now, not with the next bytes
 
     async def _next_bytes(self) -> bytes:
         """More bytes; the rest of a begun frame must come within the reply time-out. Raises LinkError."""
-        limit_s = self._silence_s if self.partial else None
+        if not self.partial:
+            return await self.connection.receive()
+        limit_s = self._silence_s
         try:
             async with asyncio.timeout(limit_s):
                 return await self.connection.receive()
