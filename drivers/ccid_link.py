@@ -48,13 +48,16 @@ class CcidLink(ABC):
         self.present: bool | None = None  # by the last slot change or status; None = not known
         self._seq = 0
 
-    def exchange(self, type_: int, deadline_s: float, specific: bytes = b"\0\0\0", data: bytes = b"") -> ccid.Response:
-        """The reader's final answer, failed or not. Raises PortError, DeviceTimeout, DeviceGarbled."""
+    def exchange(
+        self, type_: int, deadline_s: float, specific: bytes = b"\0\0\0", data: bytes = b"", longer: int = 1
+    ) -> ccid.Response:
+        """The reader's final answer, failed or not; `longer` times the usual patience. Raises PortError, DeviceTimeout,
+        DeviceGarbled."""
         self._seq = (self._seq + 1) & 0xFF
         command = ccid.Command(type_, self._seq, specific, data)
         tries = TRIES if type_ in REPEATABLE else 1
         for _ in range(tries):
-            response = self._once(command, deadline_s)
+            response = self._once(command, deadline_s, longer)
             if response is not None:
                 self.present = response.icc != ccid.ICC_ABSENT
                 return response
@@ -65,16 +68,16 @@ class CcidLink(ABC):
             raise CardGone("the card was taken out")
         raise DeviceTimeout(f"the reader did not answer command {type_:02X}")
 
-    def _once(self, command: ccid.Command, deadline_s: float) -> ccid.Response | None:
+    def _once(self, command: ccid.Command, deadline_s: float, longer: int) -> ccid.Response | None:
         raw = ccid.build_command(command)
         self._send(raw, deadline_s)
-        patience = min(deadline_s, time.monotonic() + self.answer_timeout_s)
+        patience = min(deadline_s, time.monotonic() + self.answer_timeout_s * longer)
         while True:
             event = self._event(raw, patience, deadline_s)
             if event is None:
                 return None
             if event == "longer":
-                patience = min(deadline_s, time.monotonic() + self.answer_timeout_s)
+                patience = max(patience, min(deadline_s, time.monotonic() + self.answer_timeout_s))
             elif isinstance(event, ccid.Response) and self._fits(command, event):
                 if event.outcome != ccid.COMMAND_TIME_EXTENSION:
                     return event

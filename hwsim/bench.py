@@ -1,4 +1,4 @@
-"""A bench: reader, PIN pad and printer on wires, for tests and the demo.
+"""A bench: reader, PIN pad, printer and contactless reader on wires, for tests and the demo.
 
     with Bench(directory) as bench:
         bench.reader.insert_card("unionpay-credit")
@@ -18,6 +18,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from hwsim.devices.contactless import ContactlessReader
 from hwsim.devices.device import SimDevice
 from hwsim.devices.person import DEFAULT_PIN, Kind
 from hwsim.devices.pinpad import PinPad
@@ -36,6 +37,7 @@ from hwsim.wires.usbip_server import USBIP_PORT, UsbIpServer
 DeviceType = TypeVar("DeviceType", bound=SimDevice)
 WireKind = Literal["pty", "rfc2217", "usb"]
 AnyWire = PtyWire | Rfc2217Wire | UsbWire
+ReaderLevel = Literal["tpdu", "apdu"]
 WAIT_S = 5.0
 
 
@@ -43,12 +45,13 @@ def driver_of(name: str, port: str) -> str:
     """The name of the agent's driver for a device at this port."""
     if name == "reader":
         return "ccid-usb" if port.startswith("usb:") else "ccid-serial"
-    return {"pinpad": "ipp", "printer": "escpos"}[name]
+    return {"pinpad": "ipp", "printer": "escpos", "contactless": "neo2"}[name]
 
 
 def table_of(name: str, port: str) -> str:
     """One [[device]] of the agent's configuration."""
-    values = {"name": name, "kind": name, "driver": driver_of(name, port), "port": port}
+    kind = "reader" if name == "contactless" else name  # the configuration knows one kind of readers
+    values = {"name": name, "kind": kind, "driver": driver_of(name, port), "port": port}
     lines = ["[[device]]", *(f'{key} = "{value}"' for key, value in values.items())]
     return "\n".join(lines + (["columns = 48"] if name == "printer" else [])) + "\n"
 
@@ -127,26 +130,42 @@ class BenchPrinter(BenchDevice[Printer]):
         return paths
 
 
+class BenchContactless(BenchDevice[ContactlessReader]):
+    """The contactless reader and the customer's hand."""
+
+    def tap(self, card: str) -> None:
+        """Holds a card of `hwsim/cards` (or a TOML file by path) to it. Raises BenchError."""
+        self._loop.call(lambda: self.device.tap(card))
+
+
+AnyBenchDevice = BenchReader | BenchPinPad | BenchPrinter | BenchContactless
+
+
 class Bench:
     """All devices; `directory` gets the links. The PIN pad has the test master key in slot 0.
 
     `wire="rfc2217"` makes speed, parity and modem lines real: ports on 127.0.0.1 instead of ptys.
-    `wire="usb"` puts reader and printer on USB (the PIN pad stays on its pty): `usb_backend()` for pyusb in this
-    process, `serve_usbip()` for everybody else.
+    `wire="usb"` puts reader and printer on USB (the others stay on their ptys): `usb_backend()` for pyusb in this
+    process, `serve_usbip()` for everybody else. `reader_level="apdu"`: the USB reader speaks T=0 and T=1 itself.
     """
 
-    def __init__(self, directory: str | Path, *, seed: int = 0, wire: WireKind = "pty") -> None:
+    def __init__(
+        self, directory: str | Path, *, seed: int = 0, wire: WireKind = "pty", reader_level: ReaderLevel = "tpdu"
+    ) -> None:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.loop = WireLoop()
         self._usb: list[UsbWire] = []
         with ExitStack() as on_failure:
             on_failure.callback(self.loop.stop)
-            reader = UsbReader(seed) if wire == "usb" else SerialReader(seed)
-            pinpad, printer = PinPad(seed + 1), Printer(seed + 2)
+            reader = UsbReader(seed, reader_level == "apdu") if wire == "usb" else SerialReader(seed)
+            pinpad, printer, contactless = PinPad(seed + 1), Printer(seed + 2), ContactlessReader(seed + 3)
             self.reader = BenchReader(reader, self.loop, self.directory, self._wired(reader, wire))
-            pinpad_wire: WireKind = "pty" if wire == "usb" else wire
-            self.pinpad = BenchPinPad(pinpad, self.loop, self.directory, self._wired(pinpad, pinpad_wire))
+            serial: WireKind = "pty" if wire == "usb" else wire
+            self.pinpad = BenchPinPad(pinpad, self.loop, self.directory, self._wired(pinpad, serial))
+            self.contactless = BenchContactless(
+                contactless, self.loop, self.directory, self._wired(contactless, serial)
+            )
             self.printer = BenchPrinter(printer, self.loop, self.directory, self._wired(printer, wire))
             self.pinpad.load_key(0, "master")
             on_failure.pop_all()
@@ -189,8 +208,13 @@ class Bench:
     def close(self) -> None:
         self.loop.stop()
 
-    def devices(self) -> dict[str, BenchReader | BenchPinPad | BenchPrinter]:
-        return {"printer": self.printer, "reader": self.reader, "pinpad": self.pinpad}
+    def devices(self) -> dict[str, AnyBenchDevice]:
+        return {
+            "printer": self.printer,
+            "reader": self.reader,
+            "pinpad": self.pinpad,
+            "contactless": self.contactless,
+        }
 
     def perform(self, device: str, name: str, args: dict[str, object]) -> None:
         """A fault or a person's action by name, as scripts and the command line give them. Raises BenchError."""

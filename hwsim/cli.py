@@ -1,6 +1,6 @@
 """The command `hwsim`: the bench from a shell.
 
-    hwsim up                                 reader, PIN pad and printer on ptys, until Ctrl-C
+    hwsim up                                 readers, PIN pad and printer on ptys, until Ctrl-C
     hwsim fault printer paper-out            make something go wrong at a running bench
     hwsim fault reader corrupt nth=2         the second frame from now arrives damaged
     hwsim fault reader insert-card card=unionpay-credit
@@ -64,13 +64,13 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for name, text in (("demo", "the demonstration"), ("host", "the simulated acquirer host alone")):
         commands.add_parser(name, help=text)
-    add_up(commands.add_parser("up", help="start reader, PIN pad and printer, stay until SIGTERM"))
+    add_up(commands.add_parser("up", help="start readers, PIN pad and printer, stay until SIGTERM"))
     fault = running(commands.add_parser("fault", help="make a fault or a person's action happen"), fault_command)
-    fault.add_argument("device", help="printer, reader or pinpad")
+    fault.add_argument("device", help="printer, reader, pinpad or contactless")
     fault.add_argument("fault", help="a wrong name lists the right ones")
     fault.add_argument("args", nargs="*", metavar="KEY=VALUE", help="arguments of the fault, such as nth=2")
     state = running(commands.add_parser("state", help="what can be seen of a device, as JSON"), state_command)
-    state.add_argument("device", nargs="?", help="printer, reader or pinpad; none: all")
+    state.add_argument("device", nargs="?", help="printer, reader, pinpad or contactless; none: all")
     slips = running(commands.add_parser("slips", help="the text of the printed slips"), slips_command)
     slips.add_argument("--png", default="", metavar="DIRECTORY", help="draw them as pictures there")
     run = running(commands.add_parser("run", help="play a fault script on a running bench"), run_command)
@@ -90,6 +90,8 @@ def add_up(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the addresses as one JSON object on one line")
     wires = "rfc2217: real parity and DSR; usb: printer and reader over USB/IP"
     command.add_argument("--wire", choices=("pty", "rfc2217", "usb"), default="pty", help=wires)
+    levels = "--wire usb: the card reader passes blocks on (tpdu), or speaks T=0 and T=1 itself (apdu)"
+    command.add_argument("--reader-level", choices=("tpdu", "apdu"), default="tpdu", help=levels)
     command.add_argument("--usbip-port", type=int, default=3240, help="port of --wire usb (0: any)")
     command.add_argument("--seed", type=int, default=0, help="seed of every random fault (default 0)")
     command.add_argument("--card", default="", help="a test card that is in the reader from the start")

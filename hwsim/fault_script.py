@@ -2,7 +2,7 @@
 
     title = "Paper ends in the middle of the slip"
     [[step]]
-    device = "printer"                 # printer, reader or pinpad
+    device = "printer"                 # printer, reader, pinpad or contactless
     fault = "paper-out"                # a fault of that device, or an action: insert-card, remove-card, person
     after_lines = 3                    # arguments of the fault
     [[step]]
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hwsim.errors import BenchError
 
-DEVICES = ("printer", "reader", "pinpad")
+DEVICES = ("printer", "reader", "pinpad", "contactless")
 
 
 @dataclass(frozen=True)

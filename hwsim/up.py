@@ -66,7 +66,7 @@ def refuse_second(directory: Path) -> None:
 def new_bench(directory: Path, options: argparse.Namespace) -> Bench:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Bench(directory, seed=options.seed, wire=options.wire)
+        return Bench(directory, seed=options.seed, wire=options.wire, reader_level=options.reader_level)
     except OSError as error:
         raise BenchError(f"the bench cannot use {directory}: {error.strerror}", "choose another --directory") from None
 

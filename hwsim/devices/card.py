@@ -1,4 +1,4 @@
-"""A test card: EMV-like files and decisions behind T=0 commands.
+"""A test card: EMV-like files and decisions, behind T=0 commands or whole APDUs (T=1: `card_t1`).
 
 It is data and a few rules, not a certified card: the cryptogram is a MAC under a published test key, so that
 a test can compute it again. What survives power: the transaction counter, the PIN tries and the list of decisions
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from hwsim.devices.card_files import build_files
+from hwsim.devices.card_t1 import IFS_MAX, T1Link
 from hwsim.devices.des import retail_mac
 from hwsim.devices.tlv import list_length, list_value, tlv
 from hwsim.errors import BenchError
@@ -33,6 +35,9 @@ CRYPTOGRAM_NAMES = {0x00: "AAC", 0x40: "TC", 0x80: "ARQC"}
 REQUIRED = ("title", "aid", "label", "pan", "expiry", "ac_key")
 DEFAULTS: dict[str, object] = {
     "atr": "3B6800000073C84000009000",
+    "protocol": 0,  # T=0 or T=1; the ATR must say the same
+    "ifsc": 32,  # T=1: longest block that the card takes, as the ATR's TA3 says (7816-3: 32 unless said)
+    "block_size": IFS_MAX,  # T=1: longest block that the card sends
     "sequence": "01",
     "service_code": "220",
     "discretionary": "00000000",
@@ -48,6 +53,7 @@ DEFAULTS: dict[str, object] = {
     "pin": "123456",
     "first_ac": "ARQC",
     "second_ac": "as asked",
+    "script": "done",  # what becomes of the issuer's script commands: done or refused
     "second_ac_s": 0.0,
     "first_ac_s": 0.0,
 }
@@ -129,11 +135,16 @@ class EmvCard:
         self.decisions: list[str] = []
         self.refuse_second = spec.text("second_ac") == "AAC"
         self.files = build_files(spec)
+        self.t1 = T1Link(self.apdu, self.work_s, int(spec.number("ifsc")), int(spec.number("block_size")))
         self.reset()
 
     @property
     def atr(self) -> bytes:
         return self.spec.data("atr")
+
+    @property
+    def protocol(self) -> int:
+        return int(self.spec.number("protocol"))
 
     def reset(self) -> None:
         """Power on: the session is forgotten."""
@@ -141,6 +152,7 @@ class EmvCard:
         self._selected = ""
         self._processing = False
         self._generated = 0
+        self.t1.reset()
 
     def work_s(self, command: bytes) -> float:
         """How long the card thinks about this command."""
@@ -162,6 +174,21 @@ class EmvCard:
             return self._with_data(handler(self, header, body[:length]), body, length)
         return self._sized(handler(self, header, b""), length)
 
+    def apdu(self, command: bytes) -> bytes:
+        """A whole APDU, as T=1 and readers at APDU level bring it: data both ways at once, never 61xx."""
+        data, wanted = parted(command)
+        if data is None:
+            return b"\x67\x00"
+        handler = HANDLERS.get((command[0], command[1]))
+        if handler is None:
+            return b"\x6d\x00" if command[0] in (0x00, 0x80) else b"\x6e\x00"
+        answer = handler(self, command[:4], data)
+        if wanted is None:
+            return answer[-2:]
+        if wanted and wanted < len(answer) - 2:
+            return b"\x6c" + bytes([len(answer) - 2])
+        return answer
+
     def state(self) -> dict[str, object]:
         pan = self.spec.text("pan")
         return {
@@ -170,6 +197,8 @@ class EmvCard:
             "atc": self.atc,
             "pin_tries": self.pin_tries,
             "decisions": list(self.decisions),
+            "protocol": f"T={self.protocol}",
+            "blocks": self.t1.blocks,
         }
 
     # T=0: data both ways never go with one command (EMV Book 1, 9.3.1)
@@ -271,6 +300,12 @@ class EmvCard:
         self.decisions.append(f"{CRYPTOGRAM_NAMES[kind]} {self.atc}")
         return self._cryptogram(kind, data) + OK
 
+    def script_command(self, header: bytes, _data: bytes) -> bytes:
+        """A command of the issuer's script (PIN unblock, PUT DATA); its secure messaging is not checked."""
+        done = self._generated >= 1 and self.spec.text("script") == "done"
+        self.decisions.append(f"script {header[:2].hex().upper()} {'done' if done else 'refused'}")
+        return OK if done else b"\x69\x88"
+
     def _first_kind(self, asked: int) -> int:
         policy = {"AAC": 0x00, "TC": 0x40, "ARQC": 0x80}[self.spec.text("first_ac")]
         if asked == 0x00 or policy == 0x00:
@@ -300,35 +335,19 @@ HANDLERS = {
     (0x00, 0x20): EmvCard.verify,
     (0x00, 0x82): EmvCard.external_authenticate,
     (0x80, 0xAE): EmvCard.generate_ac,
+    (0x84, 0x24): EmvCard.script_command,
+    (0x84, 0xDA): EmvCard.script_command,
 }
-TAKES_DATA = frozenset({0xA4, 0xA8, 0x20, 0x82, 0xAE})
+TAKES_DATA = frozenset({0xA4, 0xA8, 0x20, 0x82, 0xAE, 0x24, 0xDA})
 
 
-def build_files(spec: CardSpec) -> dict[tuple[str, int, int], bytes]:
-    """(directory, short file id, record) → record, as the application file locator 08010100 10010200 says."""
-    pan, expiry = spec.text("pan"), spec.text("expiry")
-    track = f"{pan}D{expiry}{spec.text('service_code')}{spec.text('discretionary')}"
-    label = spec.text("label").encode("ascii")
-    entry = tlv("61", tlv("4F", spec.data("aid")) + tlv("50", label) + tlv("87", b"\x01"))
-    person = tlv("57", packed(track)) + tlv("5F20", spec.text("holder").encode("ascii"))
-    account = (
-        tlv("5A", packed(pan))
-        + tlv("5F24", bytes.fromhex(f"{expiry}30"))
-        + tlv("5F34", bytes.fromhex(spec.text("sequence")))
-        + tlv("5F28", bytes.fromhex(spec.text("country")))
-        + tlv("8E", spec.data("cvm_list"))
-        + tlv("9F07", b"\xff\x00")
-    )
-    lists = tlv("8C", spec.data("cdol1")) + tlv("8D", spec.data("cdol2"))
-    lists += tlv("9F42", bytes.fromhex(spec.text("currency"))) + tlv("9F08", b"\x00\x30")
-    return {
-        ("pse", 1, 1): tlv("70", entry),
-        ("application", 1, 1): tlv("70", person),
-        ("application", 2, 1): tlv("70", account),
-        ("application", 2, 2): tlv("70", lists),
-    }
-
-
-def packed(digits: str) -> bytes:
-    """Digits (and the separator D) two to a byte, the last half filled with F."""
-    return bytes.fromhex(digits + "F" * (len(digits) % 2))
+def parted(command: bytes) -> tuple[bytes | None, int | None]:
+    """Data and expected length (0: all there is; None: none is wanted) of a short APDU; data None: it is no APDU."""
+    body = command[4:]
+    if len(command) < 4:
+        return None, None
+    if len(body) < 2:
+        return b"", body[0] if body else None
+    if len(body) == body[0] + 1:
+        return body[1:], None
+    return (body[1:-1], body[-1]) if len(body) == body[0] + 2 else (None, None)

@@ -27,6 +27,7 @@ ICC_MUTE, XFR_PARITY_ERROR, HW_ERROR = 0xFE, 0xFD, 0xFB
 BAD_ATR_TS, SLOT_BUSY = 0xF8, 0xE0
 COMMAND_NOT_SUPPORTED, BAD_LENGTH, BAD_SLOT, BAD_PROTOCOL = 0, 1, 5, 7
 T0_PARAMETERS = bytes.fromhex("1100000A00")
+PARAMETER_BYTES = (5, 7)  # of T=0 and T=1
 FIRMWARE = b"GemTwin-V2.00-GH01"
 DATA_BLOCK, SLOT_STATUS, PARAMETERS, ESCAPE, DATA_RATE = 0x80, 0x81, 0x82, 0x83, 0x84
 ANSWER_TYPE = {0x62: DATA_BLOCK, 0x6F: DATA_BLOCK, 0x69: DATA_BLOCK, 0x6B: ESCAPE, 0x73: DATA_RATE}
@@ -34,9 +35,14 @@ ANSWER_TYPE |= {0x61: PARAMETERS, 0x6C: PARAMETERS, 0x6D: PARAMETERS}
 
 
 class CcidSlot:
-    """One slot: `handle` gives the answer to one command message (header and data)."""
+    """One slot: `handle` gives the answer to one command message (header and data).
 
-    def __init__(self) -> None:
+    `apdu_level`: the reader speaks T=0 and T=1 itself and takes whole APDUs (dwFeatures 20000); else it passes on what
+    the program made for the card, and has to be told the protocol (SetParameters), as a GemPC Twin does.
+    """
+
+    def __init__(self, apdu_level: bool = False) -> None:
+        self.apdu_level = apdu_level
         self.card: EmvCard | None = None
         self.synchronous_notice = False
         self.mute = False
@@ -48,7 +54,7 @@ class CcidSlot:
         """The reader's own power on."""
         self.active = False
         self.synchronous_notice = False
-        self._parameters = T0_PARAMETERS
+        self._parameters, self._protocol = T0_PARAMETERS, 0
         self._fresh = False
 
     @property
@@ -67,7 +73,9 @@ class CcidSlot:
         """How long the card will think about this command."""
         if message[0] != 0x6F or self.card is None or not self.active or self.mute:
             return 0.0
-        return self.card.work_s(message[HEADER_BYTES:])
+        block = message[HEADER_BYTES:]
+        through_t1 = self._protocol == 1 and not self.apdu_level
+        return self.card.t1.work_s(block) if through_t1 else self.card.work_s(block)
 
     def handle(self, message: bytes) -> bytes:
         if message[5] != 0:
@@ -100,7 +108,7 @@ class CcidSlot:
         if not atr or atr[0] not in (0x3B, 0x3F):
             return self.failure(message, BAD_ATR_TS)
         self.card.reset()
-        self.active, self._fresh, self._parameters = True, True, T0_PARAMETERS
+        self.active, self._fresh, self._parameters, self._protocol = True, True, T0_PARAMETERS, 0
         return self.answer(message, atr)
 
     def power_off(self, message: bytes) -> bytes:
@@ -114,32 +122,40 @@ class CcidSlot:
         command = message[HEADER_BYTES:]
         if self.card is None or not self.active or self.mute:
             return self.failure(message, ICC_MUTE)
+        if self.apdu_level:
+            return self.answer(message, self.card.apdu(command))
         fresh, self._fresh = self._fresh, False
         if fresh and command[:1] == b"\xff":
-            return self._protocol_selection(message, command)
+            return self._protocol_selection(message, command, self.card.protocol)
+        if self._protocol != self.card.protocol:
+            return self.failure(message, ICC_MUTE)  # the card hears nothing that makes sense to it
+        if self._protocol == 1:
+            block = self.card.t1.block(command)
+            return self.failure(message, ICC_MUTE) if block is None else self.answer(message, block)
         if len(command) < 4 or (len(command) > 5 and len(command) - 5 not in (command[4], command[4] + 1)):
             return self.failure(message, BAD_LENGTH)
         return self.answer(message, self.card.transmit(command))
 
-    def _protocol_selection(self, message: bytes, command: bytes) -> bytes:
-        if reduce(xor, command, 0) != 0 or len(command) < 3 or command[1] & 0x0F != 0:
+    def _protocol_selection(self, message: bytes, command: bytes, protocol: int) -> bytes:
+        if reduce(xor, command, 0) != 0 or len(command) < 3 or command[1] & 0x0F != protocol:
             return self.failure(message, ICC_MUTE)
         return self.answer(message, command)
 
     def get_parameters(self, message: bytes) -> bytes:
-        return self.answer(message, self._parameters)
+        return self.answer(message, self._parameters, last=self._protocol)
 
     def reset_parameters(self, message: bytes) -> bytes:
-        self._parameters = T0_PARAMETERS
+        self._parameters, self._protocol = T0_PARAMETERS, 0
         return self.answer(message, self._parameters)
 
     def set_parameters(self, message: bytes) -> bytes:
-        if message[7] != 0:
+        protocol = message[7]
+        if protocol not in (0, 1):
             return self.failure(message, BAD_PROTOCOL)
-        if len(message) != HEADER_BYTES + len(T0_PARAMETERS):
+        if len(message) != HEADER_BYTES + PARAMETER_BYTES[protocol]:
             return self.failure(message, BAD_LENGTH)
-        self._parameters = message[HEADER_BYTES:]
-        return self.answer(message, self._parameters)
+        self._parameters, self._protocol = message[HEADER_BYTES:], protocol
+        return self.answer(message, self._parameters, last=protocol)
 
     def escape(self, message: bytes) -> bytes:
         """The Gemalto escapes that libccid's serial driver sends at open (ccid_serial.c)."""

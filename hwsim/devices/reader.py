@@ -25,6 +25,7 @@ from hwsim.devices.ccid import (
     CcidSlot,
 )
 from hwsim.devices.device import FRAME_PAUSE_S, SimDevice
+from hwsim.errors import BenchError
 
 SYNC, ACK, NAK = 0x03, 0x06, 0x15
 NAK_FRAME = bytes([SYNC, NAK, SYNC ^ NAK])
@@ -37,9 +38,9 @@ class CardReader(SimDevice):
 
     kind = "reader"
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, apdu_level: bool = False) -> None:
         super().__init__(seed)
-        self.slot = CcidSlot()
+        self.slot = CcidSlot(apdu_level)
         self._working: bytes | None = None
         self._pull_after_commands: int | None = None
         self._refuse_next = False
@@ -71,6 +72,7 @@ class CardReader(SimDevice):
             "card": None if self.slot.card is None else self.slot.card.state(),
             "powered": self.slot.active,
             "mute": self.slot.mute,
+            "level": "APDU" if self.slot.apdu_level else "TPDU",
         }
 
     def fault_card_pulled(self, after_commands: int = 0) -> None:
@@ -100,6 +102,40 @@ class CardReader(SimDevice):
         """The inserted card refuses at the second GENERATE AC."""
         if self.slot.card is not None:
             self.slot.card.refuse_second = refuses
+
+    def fault_card_garbles(self, count: int = 1) -> None:
+        """The next blocks of a T=1 card arrive with a wrong check byte."""
+        self._t1_card().t1.fail("garbled", count)
+
+    def fault_card_deaf(self, count: int = 1) -> None:
+        """A T=1 card takes the next blocks for damaged ones and says so (R-block)."""
+        self._t1_card().t1.fail("deaf", count)
+
+    def fault_card_block_lost(self, count: int = 1) -> None:
+        """A T=1 card's next blocks do not arrive: the reader reports that the card is mute."""
+        self._t1_card().t1.fail("lost", count)
+
+    def fault_card_asks_time(self, count: int = 1) -> None:
+        """A T=1 card asks for more time, so often, before it answers the next command (S(WTX))."""
+        self._t1_card().t1.fail("asks for time", count)
+
+    def fault_card_block_size(self, size: int = 16) -> None:
+        """Before its next answer a T=1 card tells that it takes blocks of another size from then on (S(IFS))."""
+        self._t1_card().t1.shrink(size)
+
+    def fault_card_aborts(self, count: int = 1) -> None:
+        """A T=1 card breaks its next answer off (S(ABORT))."""
+        self._t1_card().t1.fail("aborts", count)
+
+    def fault_card_out_of_step(self) -> None:
+        """A T=1 card has lost count of the blocks until the reader brings it into step again (S(RESYNCH))."""
+        self._t1_card().t1.fail("out of step", 1)
+
+    def _t1_card(self) -> EmvCard:
+        card = self.slot.card
+        if card is None or card.protocol != 1:
+            raise BenchError("no card that speaks T=1 is in the reader", "insert unionpay-t1")
+        return card
 
     def command(self, message: bytes) -> None:
         """One whole CCID command; its answer goes out now, or when the card has thought."""

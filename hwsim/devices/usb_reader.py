@@ -18,8 +18,8 @@ PRESENT_AND_CHANGED, ABSENT_AND_CHANGED = b"\x50\x03", b"\x50\x02"
 class UsbReader(CardReader):
     """Each `feed` is one transfer. `notices` are what the interrupt endpoint has to tell."""
 
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int = 0, apdu_level: bool = False) -> None:
+        super().__init__(seed, apdu_level)
         self.notices: list[bytes] = []
 
     def power_on(self) -> None:

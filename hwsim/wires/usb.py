@@ -8,6 +8,7 @@ Sources: USB-IF printer class 1.1 section 4 (requests), CCID rev 1.1 section 5.1
 
 from __future__ import annotations
 
+import itertools
 import struct
 import time
 from typing import Any
@@ -24,9 +25,13 @@ from hwsim.wires.loop import WireLoop
 DEVICE_ID = b"MFG:EPSON;CMD:ESC/POS;MDL:TM-T82;CLS:PRINTER;DES:EPSON TM-T82;"
 GET_DEVICE_ID, GET_PORT_STATUS, SOFT_RESET = (0xA1, 0), (0xA1, 1), ((0x21, 2), (0x23, 2))
 CCID_ABORT = (0x21, 1)
-# bMaxSlotIndex 0, 5/3/1.8 V, T=0, 4 MHz, TPDU level, 271-byte messages (table 5.1-1; values of a GemPC Twin).
-CCID_FIELDS = (0x36, 0x21, 0x0110, 0, 7, 1, 4000, 4000, 0, 10752, 344105, 0, 254, 0, 0, 0x00010230, 271, 0, 0, 0, 0, 1)
+# bMaxSlotIndex 0, 5/3/1.8 V, T=0 and T=1, 4 MHz, 271-byte messages (table 5.1-1; values of a GemPC Twin).
+CCID_HEAD = (0x36, 0x21, 0x0110, 0, 7, 3, 4000, 4000, 0, 10752, 344105, 0, 254, 0, 0)
+# dwFeatures: TPDU level as a GemPC Twin; short APDUs with automatic voltage, clock, speed, PPS and IFSD.
+TPDU_LEVEL, APDU_LEVEL = 0x00010230, 0x000204BA
+CCID_TAIL = (271, 0, 0, 0, 0, 1)
 CCID_LAYOUT = "<BBHBBIIIBIIBIIIIIBBHBB"
+ADDRESSES = itertools.count(2)  # 1 is the root hub
 
 
 class PrinterInterface(Interface):  # type: ignore[misc]
@@ -69,7 +74,9 @@ class CcidInterface(Interface):  # type: ignore[misc]
         self.wire = wire
 
     def extra_descriptors(self) -> bytes:
-        return struct.pack(CCID_LAYOUT, *CCID_FIELDS)
+        reader = self.wire.device
+        level = APDU_LEVEL if isinstance(reader, UsbReader) and reader.slot.apdu_level else TPDU_LEVEL
+        return struct.pack(CCID_LAYOUT, *CCID_HEAD, level, *CCID_TAIL)
 
     def on_out(self, _endpoint: Any, data: bytes) -> None:
         self.wire.hear(data)
@@ -84,7 +91,10 @@ class CcidInterface(Interface):  # type: ignore[misc]
 
 
 class UsbWire:
-    """A printer or a reader on USB. `usb` is the device as the package `usbip` sees it."""
+    """A printer or a reader on USB. `usb` is the device as the package `usbip` sees it.
+
+    `address`: of the device on its bus; another one each time it is plugged in. What was opened at an old one is gone.
+    """
 
     def __init__(self, device: Printer | UsbReader, serial: str) -> None:
         self.device: SimDevice = device
@@ -95,6 +105,7 @@ class UsbWire:
         self.usb: Any = usbip.USBDevice(self.vendor, self.product, product=name, manufacturer="hwsim", serial=serial)
         self.interface: Any = PrinterInterface(self) if is_printer else CcidInterface(self)
         self.usb.add(self.interface)
+        self.address = next(ADDRESSES)
         self._loop: WireLoop | None = None
         self._was_plugged = True
 
@@ -104,7 +115,8 @@ class UsbWire:
 
     @property
     def name(self) -> str:
-        return self.serial if self.device.plugged else ""
+        """Bus and address, as `lsusb` shows them; "" while unplugged."""
+        return f"001/{self.address:03d}" if self.device.plugged else ""
 
     def start(self, loop: WireLoop) -> None:
         self._loop = loop
@@ -113,6 +125,7 @@ class UsbWire:
         self._say(self.device.tick_frames(now))
         if self._was_plugged and not self.device.plugged:
             self.usb.reset_io()
+            self.address = self.usb.devnum = next(ADDRESSES)
         self._was_plugged = self.device.plugged
 
     def next_wake(self) -> float | None:

@@ -51,7 +51,7 @@ class UsbIpServer:
         self._connections: list[tuple[socket.socket, threading.Thread, list[Exported]]] = []
         self._loop: WireLoop | None = None
         for number, wire in enumerate(self._wires, 1):
-            wire.usb.busid, wire.usb.busnum, wire.usb.devnum = f"1-{number}", 1, number + 1
+            wire.usb.busid, wire.usb.busnum, wire.usb.devnum = f"1-{number}", 1, wire.address
 
     def start(self, loop: WireLoop) -> None:
         self._loop = loop

@@ -69,7 +69,7 @@ def test_a_timed_unplug_ends_by_itself(bench: Bench) -> None:
 
 def test_the_addresses_name_every_device(bench: Bench) -> None:
     addresses = bench.addresses()
-    assert set(addresses) == {"printer", "reader", "pinpad"}
+    assert set(addresses) == {"printer", "reader", "pinpad", "contactless"}
     assert addresses["reader"]["port"] == f"serial:{bench.reader.path}?baud=115200&format=8N2"
     assert addresses["pinpad"]["port"].endswith("format=8N1")
 

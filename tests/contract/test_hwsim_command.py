@@ -50,7 +50,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 def test_up_prints_one_object_on_one_line_and_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
     bench = Running(tmp_path)
     addresses = json.loads(bench.line)
-    assert set(addresses) == {"printer", "reader", "pinpad"}
+    assert set(addresses) == {"printer", "reader", "pinpad", "contactless"}
     assert addresses["printer"]["port"].startswith(f"serial:{tmp_path}/printer?")
     assert bench.end() == (0, "")
     assert os.listdir(tmp_path) == []

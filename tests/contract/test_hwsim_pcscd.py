@@ -19,7 +19,7 @@ PREFIX = Path(DAEMON).parents[2] if DAEMON else Path("/")
 DRIVER = PREFIX / "usr/lib/pcsc/drivers/serial/libccidtwin.so"
 SOCKET = Path("/run/pcscd/pcscd.comm")
 DEADLINE_S = 20.0
-SHARED, PROTOCOL_T0 = 2, 1
+SHARED, PROTOCOL_T0, PROTOCOL_T1 = 2, 1, 2
 LONG, WORD = ctypes.c_long, ctypes.c_ulong
 
 pytestmark = [
@@ -36,7 +36,7 @@ class Pcsc:
         self._library = ctypes.CDLL(str(next(PREFIX.glob("usr/lib/*/libpcsclite.so.1"))))
         for name in ("SCardEstablishContext", "SCardListReaders", "SCardConnect", "SCardTransmit"):
             getattr(self._library, name).restype = LONG
-        self._context, self._card = LONG(), LONG()
+        self._context, self._card, self.protocol = LONG(), LONG(), WORD()
         until(lambda: self._call("SCardEstablishContext", WORD(2), None, None, ctypes.byref(self._context)))
 
     def _call(self, name: str, *arguments: object) -> bool:
@@ -48,14 +48,13 @@ class Pcsc:
         return [name.decode() for name in names.raw[: size.value].split(b"\0") if name]
 
     def connect(self, reader: str) -> None:
-        protocol = WORD()
-        name = reader.encode()
-        to = (ctypes.byref(self._card), ctypes.byref(protocol))
-        until(lambda: self._call("SCardConnect", self._context, name, WORD(SHARED), WORD(PROTOCOL_T0), *to))
+        name, either = reader.encode(), WORD(PROTOCOL_T0 | PROTOCOL_T1)
+        to = (ctypes.byref(self._card), ctypes.byref(self.protocol))
+        until(lambda: self._call("SCardConnect", self._context, name, WORD(SHARED), either, *to))
 
     def transmit(self, command: str) -> bytes:
         data, answer, size = bytes.fromhex(command), ctypes.create_string_buffer(300), WORD(300)
-        request = (WORD * 2)(PROTOCOL_T0, ctypes.sizeof(WORD * 2))
+        request = (WORD * 2)(self.protocol.value, ctypes.sizeof(WORD * 2))
         to = (None, answer, ctypes.byref(size))
         assert self._call("SCardTransmit", self._card, ctypes.byref(request), data, WORD(len(data)), *to)
         return answer.raw[: size.value]
@@ -70,9 +69,10 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """With a card from the start: `unionpay-credit`, or the one that the test names."""
     with Bench(tmp_path / "b") as bench:
-        bench.reader.insert_card("unionpay-credit")
+        bench.reader.insert_card(getattr(request, "param", "unionpay-credit"))
         yield bench
 
 
@@ -101,3 +101,20 @@ def test_libccid_lists_the_reader_and_talks_to_the_card(pcsc: Pcsc, bench: Bench
     length = pcsc.transmit("00B2010C00")[1]
     assert bytes.fromhex("4F08A000000333010102") in pcsc.transmit(f"00B2010C{length:02X}")
     assert bench.reader.state()["powered"] is True
+
+
+@pytest.mark.parametrize("bench", ["unionpay-t1-slow"], indirect=True)
+def test_libccid_talks_t1_to_a_card_that_chains_and_asks_for_time(pcsc: Pcsc, bench: Bench) -> None:
+    """libccid has a T=1 of its own: a second opinion on the simulated card's."""
+    pcsc.connect(pcsc.readers()[0])
+    assert pcsc.protocol.value == PROTOCOL_T1
+    assert b"1PAY.SYS.DDF01" in pcsc.transmit("00A404000E315041592E5359532E444446303100")
+    assert pcsc.transmit("00A4040008A00000033301010200")[-2:] == b"\x90\x00"
+    answer = pcsc.transmit(f"80A800000C830A{bytes(10).hex()}00")
+    assert answer[-2:] == b"\x90\x00"
+    assert len(pcsc.transmit("00B2021400")) > 60  # the lists: more than one block
+    cryptogram = pcsc.transmit(f"80AE800020{bytes(32).hex()}00")  # 38 bytes in blocks of 32, a second to think
+    assert bytes.fromhex("9F270180") in cryptogram
+    card = bench.reader.state()["card"]
+    assert isinstance(card, dict)
+    assert card["blocks"] > 7

@@ -40,7 +40,7 @@ def shop(tmp_path: Path, host: HostServer) -> Iterator[ShopBench]:
 # --- unplugged and replugged ---
 
 
-@pytest.mark.parametrize("name", ["reader", "pinpad", "printer"])
+@pytest.mark.parametrize("name", ["reader", "pinpad", "printer", "contactless"])
 def test_a_device_that_comes_back_under_another_name_is_in_service_within_two_seconds(
     shop: ShopBench, host: HostServer, name: str
 ) -> None:
@@ -94,14 +94,21 @@ def test_a_daemon_does_not_start_with_a_wrong_usb_backend(tmp_path: Path, host: 
 
 def test_the_list_tells_state_firmware_and_counters(shop: ShopBench) -> None:
     devices = {device["name"]: device for device in shop.agent.call("device.list", {})["devices"]}
-    assert set(devices) == {"reader", "pinpad", "printer"}
+    assert set(devices) == {"reader", "pinpad", "printer", "contactless"}
     assert devices["reader"]["firmware"] == "GemTwin-V2.00-GH01"
     assert devices["printer"]["counters"]["bytes_read"] > 0
     assert devices["pinpad"]["address"].startswith("serial:/")
+    assert (devices["contactless"]["kind"], devices["contactless"]["firmware"]) == ("contactless", "NEO v2.00.bench")
 
 
 @pytest.mark.parametrize(
-    ("name", "seen"), [("reader", "reader answers"), ("pinpad", "answers"), ("printer", "test line printed")]
+    ("name", "seen"),
+    [
+        ("reader", "reader answers"),
+        ("pinpad", "answers"),
+        ("printer", "test line printed"),
+        ("contactless", "firmware NEO v2.00.bench"),
+    ],
 )
 def test_a_device_is_exercised_and_passes(shop: ShopBench, name: str, seen: str) -> None:
     result = shop.agent.call("device.test", {"name": name})

@@ -285,6 +285,8 @@ class T1Card:
 
     def block(self, raw: bytes) -> bytes:
         pcb, inf = raw[1], raw[3:-1]
+        if pcb == 0xC1:  # the reader's own block size, told once after power-on
+            return self._framed(0xE1, inf)
         if pcb & 0x80 == 0:
             self._received += inf
             if pcb & 0x20:

@@ -257,7 +257,8 @@ def test_while_the_card_thinks_the_slot_is_busy() -> None:
         (bytes.fromhex("62000000000101000000"), 5),
         (bytes.fromhex("6A000000000001000000"), 0),
         (bytes.fromhex("6F030000000001000000") + b"\x00\xa4\x04", 1),
-        (bytes.fromhex("61070000000001010000") + bytes(7), 7),
+        (bytes.fromhex("61070000000001020000") + bytes(7), 7),
+        (bytes.fromhex("61050000000001010000") + bytes(5), 1),
     ],
 )
 def test_a_bad_parameter_is_named_by_its_offset(reader: SerialReader, message: bytes, error: int) -> None:
