@@ -1,22 +1,43 @@
-"""`python -m agent`, and the command `reversald`: what comes before the first import of the daemon."""
+"""`python -m agent`, and the command `reversald`: the command line, and what comes before the daemon's imports."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from agent.lean import OPENSSL, without
+from agent import lean
+
+DEFAULT_CONFIGURATION = Path("/etc/reversald/reversald.toml")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """See `agent.daemon.main`."""
-    with without(OPENSSL):
+    """An exit code (`agent/daemon.py` has the list)."""
+    options = _options(argv)
+    with lean.without(lean.OPENSSL):
         import asyncio  # noqa: F401  these three use OpenSSL where there is one
         import hashlib  # noqa: F401
         import hmac  # noqa: F401
-    from agent.daemon import main as daemon
+    from agent.daemon import run
 
-    return daemon(argv)
+    return run(options)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="reversald", description="Keeps reversals and sends them until acknowledged.")
+    parser.add_argument(
+        "command", nargs="?", choices=["run", "gateway"], default="run", help="gateway: refuse to run without one"
+    )
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIGURATION, metavar="FILE")
+    parser.add_argument("--check-config", action="store_true", help="check the configuration, print every error, end")
+    parser.add_argument("--print-config", action="store_true", help="print the effective configuration, end")
+    parser.add_argument(
+        "--new-journal",
+        action="store_true",
+        help="the journal is lost for good: begin a new one and take what is pending from the second copy",
+    )
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

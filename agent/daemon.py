@@ -7,23 +7,20 @@ its key cannot be used; 78 the configuration is wrong.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent import config as settings
-from agent import footprint, hardening, logs
+from agent import footprint, hardening, lean, logs
 from agent.api import Api
 from agent.events import Alarm, Slip
 from agent.explain_desk import ExplainDesk
-from agent.gateway import Gateway
 from agent.journal import Journal
 from agent.journal_contract import JournalError
 from agent.keys import KeyDesk
@@ -49,9 +46,13 @@ from agent.vault import Vault, VaultError
 from agent.watching import Watching
 from protocol.errors import AgentError
 
+if TYPE_CHECKING:
+    import argparse
+
+    from agent.gateway import Gateway
+
 EX_USAGE, EX_SOFTWARE, EX_CANTCREAT, EX_IOERR, EX_CONFIG = 64, 70, 73, 74, 78
 
-DEFAULT_CONFIGURATION = Path("/etc/reversald/reversald.toml")
 # A known-dead host is looked for this often while something waits for it: soon enough for a shop,
 # seldom enough for a fleet. Assumed.
 PROBE_EVERY_S = 10.0
@@ -60,8 +61,9 @@ STATUS_DELAY_S = 0.05
 # At a start, overdue reversals have this long to leave before socket, status and page are made: a connect and a send on
 # a local network. Measured: 3 ms. A slower network gains nothing more from waiting.
 HEAD_START_S = 0.02
-# With thousands of items a status costs milliseconds: it may take a tenth of the time, not more.
-STATUS_SHARE = 10.0
+# With thousands of items a status costs milliseconds: it may take a thirtieth of the time, not more. While a queue
+# drains, lanes wait for the one that writes.
+STATUS_SHARE = 30.0
 # A stop waits this long for the exchange under way, so that its outcome is not lost.
 STOP_WAIT_S = 5.0
 # In agent.state_dir: which slips are on paper.
@@ -117,7 +119,7 @@ class Daemon(Listener):
         keys = KeyDesk(vault, self.loop, configuration.keys.data_key_file, self._keys_changed)
         self.api.methods |= keys.methods()
         self.rights = Rights(configuration.rights)
-        self.gateway = Gateway(self.loop, self.api, self.links, self._spawn)
+        self.gateway: Gateway | None = None
         self.api.methods |= SlipDesk(self.loop, self.devices).methods
         self.api.methods |= ExplainDesk(self.loop, lambda: self.configuration.profiles_directories).methods
         self.sessions = SessionRoom(
@@ -130,6 +132,7 @@ class Daemon(Listener):
             self._new_pin_keys,
         )
         self.api.session_ready = self.sessions.ready
+        self.api.keep_script_result = self.sessions.keep_script_result
         self.api.methods |= self.sessions.methods
         self.views.sessions = self.sessions.views
         self.watching = Watching(
@@ -145,7 +148,7 @@ class Daemon(Listener):
         self.api.methods |= self.watching.methods
         self.views.watch = self.watching.shown
         self.views.extra = self.watching.conditions
-        self.api.plan_objection = self.watching.objection
+        self.api.plan_objection = self.views.plan_objection = self.watching.objection
         self._writer = StatusWriter(configuration.agent.run_dir, self.show)
 
     # --- life ----------------------------------------------------------------------------------
@@ -168,7 +171,7 @@ class Daemon(Listener):
             await asyncio.sleep(HEAD_START_S)
         server = self._server()
         await server.start()
-        self.gateway.start(self.configuration.gateways)
+        self._start_gateway()
         self._signals()
         self._report_ready()
         self._every(PROBE_EVERY_S, self._probe)
@@ -180,6 +183,14 @@ class Daemon(Listener):
         await self._stop.wait()
         await self._wind_down(server)
         return 0
+
+    def _start_gateway(self) -> None:
+        if not self.configuration.gateways:
+            return
+        from agent.gateway import Gateway  # 0.3 MB, only where an application is behind one
+
+        self.gateway = Gateway(self.loop, self.api, self.links, self._spawn)
+        self.gateway.start(self.configuration.gateways)
 
     def _slip_book(self) -> SlipBook:
         return SlipBook.open(self.configuration.agent.state_dir / SLIP_BOOK, self.journal.health().head_seq)
@@ -193,13 +204,15 @@ class Daemon(Listener):
             log.error("items are pending on lane %s, which is not configured any more: put it back", lane)
         self._write_status()
         self._write_page()
+        self.journal.shrink()
         footprint.settle()
         notify("READY=1")
 
     async def _wind_down(self, server: RpcServer) -> None:
         notify("STOPPING=1")
         log.info("stopping")
-        await self.gateway.close()
+        if self.gateway is not None:
+            await self.gateway.close()
         await server.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WAIT_S):
@@ -253,7 +266,7 @@ class Daemon(Listener):
     def replied(self, txn_id: str, purpose: str, reply: Replied) -> None:
         """An application behind a gateway waits for the answer itself."""
         txn = self.loop.get(txn_id)
-        if txn is not None:
+        if txn is not None and self.gateway is not None:
             self.gateway.replied(txn.lane, txn_id, purpose, reply)
 
     def answered(self, lane: str, code: str, processing_requirement: int) -> None:
@@ -403,7 +416,8 @@ class Daemon(Listener):
         document = None
         with self.show.part("status"):
             document = self.views.status()
-        self.watching.look(document)
+        if self.watching.look(document):
+            self._status_soon()
         if self.watching.hurries:
             self._probe()
         if document is None:
@@ -413,7 +427,7 @@ class Daemon(Listener):
         self._status_cost_s = self._aio.time() - began
 
     def _write_page(self) -> None:
-        """It too may take a tenth of the time. After a fault the old page stays: it tells its age by itself."""
+        """It too may take a thirtieth of the time. After a fault the old page stays: it tells its age by itself."""
         began = self._aio.time()
         every_s = self.configuration.agent.page_every_s
         if every_s and (began >= self._page_not_before or self._stop.is_set()):
@@ -506,8 +520,11 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
 
 
 def _make_desk(on_change: Callable[[Any], None]) -> Any:
-    from drivers.desk import Desk  # construct and pyserial cost 12 MB and 40 ms: only where there are devices
-    from drivers.usb_bench import bench_backend
+    with lean.without(lean.COMPRESSORS), lean.hollow(lean.DEBUGGERS):
+        import shutil  # noqa: F401  for pyudev, which asks for it later
+
+        from drivers.desk import Desk  # construct and pyserial cost 5 MB and 40 ms: only where there are devices
+        from drivers.usb_bench import bench_backend
 
     return Desk(on_change, bench_backend(os.environ))
 
@@ -516,21 +533,8 @@ async def _run(configuration: settings.Configuration, *, new_journal: bool, prof
     return await Daemon(configuration, new_journal=new_journal, profiles=profiles).run()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `reversald`."""
-    parser = argparse.ArgumentParser(prog="reversald", description="Keeps reversals and sends them until acknowledged.")
-    parser.add_argument(
-        "command", nargs="?", choices=["run", "gateway"], default="run", help="gateway: refuse to run without one"
-    )
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIGURATION, metavar="FILE")
-    parser.add_argument("--check-config", action="store_true", help="check the configuration, print every error, end")
-    parser.add_argument("--print-config", action="store_true", help="print the effective configuration, end")
-    parser.add_argument(
-        "--new-journal",
-        action="store_true",
-        help="the journal is lost for good: begin a new one and take what is pending from the second copy",
-    )
-    options = parser.parse_args(argv)
+def run(options: argparse.Namespace) -> int:
+    """What the command line asks for (`agent/__main__.py`); an exit code."""
     profiles = ProfileShelf()
     hardening.protect_memory()
     hardening.hide_values_in_tracebacks()
@@ -554,7 +558,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgentError as error:
         log.critical("%s", error)
         return EX_CONFIG
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -126,6 +126,10 @@ class Journal:
             raise
         return journal
 
+    def shrink(self) -> None:
+        """Gives back the pages that the checks of the start have read: up to 2 MB. Source: SQLite, its pragmas."""
+        self._connection.execute("PRAGMA shrink_memory")
+
     def close(self) -> None:
         """Ends cleanly: the mark is forced to the disk, the log emptied. After a failure nothing is touched."""
         if self._doubt:

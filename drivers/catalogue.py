@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from drivers.errors import PortAddressError
@@ -64,7 +64,7 @@ class Catalogue:
 
 def load_catalogue(text: str | None = None) -> Catalogue:
     """The catalogue of the package, or the one in `text`. Raises PortAddressError naming the wrong entry."""
-    source = text if text is not None else resources.files("drivers").joinpath("catalogue.toml").read_text("utf-8")
+    source = text if text is not None else Path(__file__).with_name("catalogue.toml").read_text("utf-8")
     try:
         document = tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.__main__ import DEFAULT_CONFIGURATION
 from agent.client import DEFAULT_SOCKET
 from agent.config_schema import Agent
-from agent.daemon import DEFAULT_CONFIGURATION, EX_CONFIG, EX_IOERR, EX_SOFTWARE, EX_USAGE
+from agent.daemon import EX_CONFIG, EX_IOERR, EX_SOFTWARE, EX_USAGE
 
 UDEV = Path(__file__).parents[2] / "udev"
 UNIT = UDEV / "reversald.service"
