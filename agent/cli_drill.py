@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import io
 import json
 import shlex
@@ -22,6 +23,17 @@ from agent.texts_operations import operations, phrase
 
 STAGE = "hwsim.drill_stage"
 EX_USAGE = 64  # sysexits.h begins here; below are the results of checks
+# What a trainee may type: all of it asks the drill's own agent only. `replay` and the like name a host of their own.
+ALLOWED = frozenset(
+    (
+        *("status", "watch", "list", "show", "why", "retry", "hold", "release", "park", "settle", "confirm", "form"),
+        *("plan", "selftest", "maintenance", "devices", "export", "verify", "wait-clear", "reconcile", "report"),
+        *("bundle", "reprint", "sign-on", "echo"),
+    )
+)
+# `watch` would not end: a trainee looks so often.
+LOOKS = "2"
+RESULTS = {"passed": "pass", "helped": "warn", "failed": "fail"}
 
 
 class Caller(Protocol):
@@ -47,6 +59,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     played.set_defaults(action=drill)
     played.add_argument("name", choices=tuple(SCRIPTS), metavar="NAME", help=", ".join(SCRIPTS))
     played.add_argument("--record", type=Path, metavar="FILE", help="keep the record as JSON")
+    played.add_argument("--trainee", default="", metavar="NAME", help="whose drill it is (else the user)")
 
 
 def plan(command: Caller) -> int:
@@ -73,19 +86,25 @@ def drill(command: Caller, typed: Iterator[str] | None = None) -> int:
     given = command.options
     if given.config or given.socket or given.status_file:
         raise CommandError("C-DRILL-LIVE")
-    language, played, began = command.language, Drill(given.name), time.perf_counter()
+    language, played = command.language, Drill(given.name)
+    command.print(phrase("drill-prepares", language))
     with _stage(given.name) as (configuration, tell):
-        title = operations().plans[given.name].title
+        title, began = operations().plans[given.name].title, time.perf_counter()
         command.print(phrase("drill-begins", language, plan=given.name, title=title))
         for line in typed or _keyboard():
-            if line == "end" or not _typed(command, played, line, configuration, tell):
+            after_s = time.perf_counter() - began
+            if line == "end" or not _typed(command, played, line, after_s, configuration, tell):
                 break
-    record = played.record(time.perf_counter() - began, Clock().now().at_utc)
-    _tell_record(command, record)
+    seconds, at_utc = time.perf_counter() - began, Clock().now().at_utc
+    record = played.record(seconds, at_utc, given.trainee or getpass.getuser())
+    _tell_record(command, played, record)
+    _keep(command, record)
     return 0 if record["passed"] else 1
 
 
-def _typed(command: Caller, played: Drill, line: str, configuration: str, tell: Callable[[str], None]) -> bool:
+def _typed(
+    command: Caller, played: Drill, line: str, after_s: float, configuration: str, tell: Callable[[str], None]
+) -> bool:
     """One line of the trainee; whether the drill goes on."""
     language = command.language
     if line == "help":
@@ -99,7 +118,7 @@ def _typed(command: Caller, played: Drill, line: str, configuration: str, tell: 
         return True
     told, status = _run(line, configuration, language)
     command.print(told)
-    step = played.enter(line) if status < EX_USAGE else None  # a command that could not be done is no step
+    step = played.enter(line, after_s, failed=status >= EX_USAGE)  # a command that could not be done is no step
     if step is not None:
         command.print(phrase("drill-step", language, step=played.text(step)))
         if step.mends:
@@ -109,18 +128,20 @@ def _typed(command: Caller, played: Drill, line: str, configuration: str, tell: 
 
 def _run(line: str, configuration: str, language: str) -> tuple[str, int]:
     """A trainee's command and its exit status, always at the drill's own agent: naming another one is refused."""
-    from agent.cli import main  # agent/cli.py loads this file: the other way round only on use
+    from agent.cli import main, parser  # agent/cli.py loads this file: the other way round only on use
 
     try:
         words = shlex.split(line)[1:]
     except ValueError as error:
         return str(error), EX_USAGE
-    if any(word.startswith(("--conf", "--sock", "--status-f")) for word in words) or "drill" in words:
-        return CommandError("C-DRILL-LIVE").sentence(language), EX_USAGE
     out, err, status = io.StringIO(), io.StringIO(), EX_USAGE
     try:
         with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
-            status = main(["--config", configuration, "--language", language, *words], out, err)
+            meant = parser(words).parse_args(words)  # as the command itself would: abbreviations are options too
+            if meant.command not in ALLOWED or meant.config or meant.socket or meant.status_file:
+                return CommandError("C-DRILL-LIVE").sentence(language), EX_USAGE
+            more = ["--looks", LOOKS] if meant.command == "watch" else []
+            status = main(["--config", configuration, "--language", language, *words, *more], out, err)
     except SystemExit:
         pass  # a wrong command line: what it says is in `err`
     return (out.getvalue() + err.getvalue()).rstrip("\n"), status
@@ -162,7 +183,7 @@ def _keyboard() -> Iterator[str]:
             return
 
 
-def _tell_record(command: Caller, record: dict[str, Any]) -> None:
+def _tell_record(command: Caller, played: Drill, record: dict[str, Any]) -> None:
     file = command.options.record
     if file is not None:
         try:
@@ -172,12 +193,34 @@ def _tell_record(command: Caller, record: dict[str, Any]) -> None:
     if command.options.json:
         command.print(json.dumps(record, ensure_ascii=False))
         return
-    result = phrase("drill-passed" if record["passed"] else "drill-failed", command.language)
+    language = command.language
+    for number, step in enumerate(played.steps, 1):
+        how = "missed" if step.name in record["missed"] else "alone" if step.name in record["alone"] else "helped"
+        after = f", {record['times_s'][step.name]:.0f} s" if step.name in record["times_s"] else ""
+        told = operations().word("drill-step", how).of(language)
+        command.print(f"  {number}. {told}{after}: {played.text(step).of(language)}")
+    result = phrase("drill-passed" if record["passed"] else "drill-failed", language)
     values = {name: str(len(record[name])) for name in ("done", "steps", "alone")}
-    seconds = str(record["seconds"])
-    command.print(
-        phrase("drill-score", command.language, plan=record["plan"], seconds=seconds, result=result, **values)
+    numbers = {"seconds": str(record["seconds"]), "percent": str(record["score_percent"])}
+    command.print(phrase("drill-score", language, plan=record["plan"], result=result, **numbers, **values))
+
+
+def _keep(command: Caller, record: dict[str, Any]) -> None:
+    """A line in the maintenance log of this machine's agent, where one runs: the only word that a drill says to it."""
+    alone = len(record["alone"]) == len(record["steps"])
+    result = RESULTS["failed" if not record["passed"] else "passed" if alone else "helped"]
+    missed = f"; missed: {', '.join(record['missed'])}" if record["missed"] else ""
+    text = (
+        f"{record['plan']}: {record['trainee']}, {record['score_percent']} %, {len(record['done'])} of "
+        f"{len(record['steps'])} steps, {len(record['alone'])} alone, {record['seconds']} s{missed}"
     )
+    try:
+        command.call("maintenance.note", kind="drill", text=text, result=result)
+        told = "drill-kept"
+    except CommandError:
+        told = "drill-not-kept"
+    if not command.options.json:
+        command.print(phrase(told, command.language))
 
 
 def _active(command: Caller) -> dict[str, dict[str, Any]]:

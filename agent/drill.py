@@ -53,6 +53,8 @@ class Drill:
     done: list[str] = field(default_factory=list)
     helped: set[str] = field(default_factory=set)
     typed: list[str] = field(default_factory=list)
+    wrong: int = 0  # commands that could not be done
+    times_s: dict[str, float] = field(default_factory=dict)  # after how many seconds each step was done
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -74,26 +76,35 @@ class Drill:
             self.helped.add(step.name)
         return step
 
-    def enter(self, line: str) -> Step | None:
+    def enter(self, line: str, after_s: float, *, failed: bool = False) -> Step | None:
         """A typed command; the step that it does, if any. Order is advice: a later step done early counts."""
         self.typed.append(line)
+        if failed:
+            self.wrong += 1
+            return None
         for step in self.steps:
             if step.name not in self.done and re.fullmatch(step.pattern, line):
                 self.done.append(step.name)
+                self.times_s[step.name] = round(after_s, 1)
                 return step
         return None
 
-    def record(self, seconds: float, at_utc: str) -> dict[str, Any]:
-        """What is kept of it."""
+    def record(self, seconds: float, at_utc: str, trainee: str) -> dict[str, Any]:
+        """What is kept of it. A step done alone counts whole, one done with help counts half."""
         alone = [name for name in self.done if name not in self.helped]
+        points = len(alone) + len(self.done)
         return {
             "plan": self.plan,
             "at_utc": at_utc,
+            "trainee": trainee,
             "seconds": round(seconds),
             "steps": [step.name for step in self.steps],
             "done": list(self.done),
             "alone": alone,
-            "score_percent": 100 * len(alone) // len(self.steps),
+            "missed": [step.name for step in self.steps if step.name not in self.done],
+            "times_s": dict(self.times_s),
+            "wrong_commands": self.wrong,
+            "score_percent": 100 * points // (2 * len(self.steps)),
             "passed": len(self.done) == len(self.steps),
             "typed": list(self.typed),
         }

@@ -80,6 +80,7 @@ class Scene:
     finished: Sequence[Transaction] = ()
     sessions: Mapping[str, Any] = field(default_factory=dict)
     extra: Sequence[dict[str, Any]] = ()
+    plan_objection: str = ""  # why an emergency plan lets no sale start
 
 
 def snapshot(loop: LoopView, scene: Scene) -> dict[str, Any]:
@@ -87,10 +88,12 @@ def snapshot(loop: LoopView, scene: Scene) -> dict[str, Any]:
     pending = loop.pending()
     open_items = gather(pending)
     blocked = _blocked(loop, scene.store)
+    if scene.plan_objection:
+        blocked = {**dict.fromkeys(loop.lanes, scene.plan_objection), **blocked}
     now = scene.now
     found = conditions(
         open_items,
-        {name: reason for name, reason in blocked.items() if reason != _NO_ROOM and not _closed(loop, name)},
+        {name: reason for name, reason in blocked.items() if _by_what_is_owed(reason, name, loop, scene)},
         sorted(loop.orphaned_lanes()),
         scene.links,
         scene.devices,
@@ -164,9 +167,9 @@ def _blocked(loop: LoopView, store: StoreHealth) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _closed(loop: LoopView, name: str) -> bool:
-    """Whether a lane starts no sale whatever is owed; the session's own condition tells why."""
-    return loop.lanes[name].closed is not None
+def _by_what_is_owed(reason: str, name: str, loop: LoopView, scene: Scene) -> bool:
+    """Whether a lane is blocked by its reversals; disk, session and plan have conditions of their own."""
+    return reason not in (_NO_ROOM, scene.plan_objection) and loop.lanes[name].closed is None
 
 
 def _agent(scene: Scene) -> dict[str, Any]:

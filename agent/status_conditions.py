@@ -126,11 +126,11 @@ def of_faults(faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def with_extra(found: list[dict[str, Any]], extra: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The conditions with more of them, worst first; S-OK only where there is nothing else."""
+    """The conditions with more of them, worst first, plans before their causes; S-OK only where there is no other."""
     if not extra:
         return found
     both_kinds = [*(one for one in found if one["code"] != "S-OK"), *extra]
-    return sorted(both_kinds, key=lambda one: _ORDER[one["severity"]])
+    return sorted(both_kinds, key=lambda one: (_ORDER[one["severity"]], one["code"] != "S-PLAN"))
 
 
 def store_full(store: StoreHealth) -> bool:

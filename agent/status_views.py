@@ -46,6 +46,7 @@ class Views:
         self._store_warnings = store_warnings
         self.sessions: Callable[[], Mapping[str, Any]] = dict  # each lane's session; the daemon gives it
         self.extra: Callable[[], list[dict[str, Any]]] = list  # conditions of what watches; the daemon gives them
+        self.plan_objection: Callable[[], str] = str  # why a plan lets no sale start; the daemon gives it
         self.watch: Callable[[], dict[str, Any]] = dict  # alerts, plans, self test; the daemon gives it
         self._loop = loop
         self._links = links
@@ -147,6 +148,7 @@ class Views:
             finished=self._finished(finished),
             sessions=self.sessions(),
             extra=self.extra(),
+            plan_objection=self.plan_objection(),
         )
 
     def _store_health(self) -> StoreHealth:

@@ -55,7 +55,7 @@ class Watching:
             lambda work: spawn(self._shielded(work)),
         )
         self.methods = {**self._maintenance.methods, **self._samples.methods}
-        self.conditions = self._monitor.conditions
+        self._told: list[dict[str, Any]] = []
         self.objection = self._monitor.plans.objection
 
     def shown(self) -> dict[str, Any]:
@@ -84,8 +84,13 @@ class Watching:
                 zone = lane.policy.profile.session.host_clock
                 self._clocks.told(lane_name, zone, date, time, self._clock.now())
 
-    def look(self, document: Mapping[str, Any] | None) -> None:
-        """One status; None where none could be made."""
+    def conditions(self) -> list[dict[str, Any]]:
+        """What the status says of it beside its own conditions."""
+        self._told = self._monitor.conditions()
+        return self._told
+
+    def look(self, document: Mapping[str, Any] | None) -> bool:
+        """One status; None where none could be made. Whether there is something new that the next one must say."""
         now = self._clock.now()
         with self._show.part("watch"):
             self._clocks.drop(set(self._loop.lanes))
@@ -96,6 +101,9 @@ class Watching:
         with self._show.part("selftest"):
             may_begin = idle(self._loop, self._loop.lanes.values(), self._api.sales, now)
             self._schedule.look(now, may_begin=may_begin, moving=under_way(self._loop, self._api.sales))
+        with self._show.part("watch"):
+            return document is not None and self._monitor.conditions() != self._told
+        return False
 
     def close(self) -> None:
         """The end."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hwsim.agent_process import AgentProcess
+from hwsim.agent_process import AgentProcess, DemoError
 from hwsim.host import HostServer
 from hwsim.host.keys import UNIONPAY_MAK_DOUBLE
 from protocol.errors import AgentError
@@ -40,6 +41,9 @@ presize_bytes = 1048576
 reserve_bytes = {reserve}
 [alerts]
 clear_after_s = 1
+[selftest]
+automatic = false
+power_supply = "{directory}/power"
 [[plan]]
 name = "{plan}"
 after_s = 0
@@ -67,6 +71,17 @@ driver = "escpos"
 port = "serial:{directory}/no-printer"
 """
 TEBIBYTE = 1 << 40
+# A simulated mains adapter and battery, as the kernel shows them (Documentation/ABI/testing/sysfs-class-power).
+MAINS = {
+    "AC": {"type": "Mains", "online": "1"},
+    "BAT0": {"type": "Battery", "status": "Charging", "capacity": "64"},
+}
+ON_BATTERY = {
+    "AC": {"type": "Mains", "online": "0"},
+    "BAT0": {"type": "Battery", "status": "Discharging", "capacity": "12"},
+}
+# Until the fault is seen and the plan is on: two tries of the reversal, or a restart of the agent.
+READY_S = 30.0
 
 
 class Stage:
@@ -85,35 +100,78 @@ class Stage:
         self.configuration.write_text(text)
         self.configuration.chmod(0o600)
         self._agent = AgentProcess(self.configuration, directory)
-        self._break: Callable[[], None] = {"storage-failing": self._fill}.get(plan, self._silence)
+        self._plan = plan
+        self._power = directory / "power"
+        self._break: Callable[[], None] = {
+            "host-outage": self._refuse,
+            "power-failing": self._drain,
+            "storage-failing": self._fill,
+        }.get(plan, self._nothing)
 
     def play(self) -> None:
-        """Start everything and let the fault happen: an unanswered sale, and a host that stays silent."""
+        """Start everything and let the fault happen: a sale without an answer, then what triggers the plan."""
+        if self._plan == "power-failing":
+            self._supply(MAINS)
         self._agent.start()
+        self._host.faults.add("0200", "drop-reply")
+        self._host.faults.add("reversal", "drop-reply", count=None)
+        self._agent.call("transaction.run", SALE)
         self._break()
-        self._agent.send_only("transaction.run", SALE)
+        self._until_plan_is_on()
 
     def mend(self) -> None:
         """The cause is gone."""
         self._host.faults.clear()
+        self._host.refuse_connections(False)
+        if self._plan == "power-failing":
+            self._supply(MAINS)
 
     def close(self) -> None:
         """End agent and host."""
         self._agent.stop()
         self._host.stop()
 
-    def _silence(self) -> None:
-        self._host.faults.add("0200", "drop-reply")
-        self._host.faults.add("reversal", "drop-reply", count=None)
+    def _nothing(self) -> None:
+        """What triggers the plan is there from the start."""
+
+    def _refuse(self) -> None:
+        """The line to the bank is dead."""
+        self._host.refuse_connections()
+
+    def _drain(self) -> None:
+        """Mains are gone and the battery is low when the agent comes up again."""
+        self._agent.stop()
+        self._supply(ON_BATTERY)
+        self._agent.start()
 
     def _fill(self) -> None:
         """A reserve that no disk has: for the agent the disk is full. It takes a restart to say so."""
-        self._silence()
-        self._agent.call("transaction.run", SALE)
         self._agent.stop()
         text = self.configuration.read_text()
         self.configuration.write_text(text.replace(f"reserve_bytes = {1 << 20}", f"reserve_bytes = {TEBIBYTE}"))
         self._agent.start()
+
+    def _supply(self, supplies: dict[str, dict[str, str]]) -> None:
+        for name, facts in supplies.items():
+            (self._power / name).mkdir(parents=True, exist_ok=True)
+            for fact, value in facts.items():
+                (self._power / name / fact).write_text(value + "\n")
+
+    def _until_plan_is_on(self) -> None:
+        """The trainee begins when the agent has seen the fault. Raises DemoError."""
+        ends = time.monotonic() + READY_S
+        while self._plan not in self._plans_shown():
+            if time.monotonic() > ends:
+                raise DemoError(f"the plan {self._plan} did not trigger in {READY_S:g} s", "look at the agent's log")
+            time.sleep(0.05)
+
+    def _plans_shown(self) -> list[str]:
+        """As the status file tells: it is what the trainee looks at first."""
+        if not (self._agent.run_dir / "status.json").exists():
+            return []
+        told = self._agent.status()
+        on = [plan["name"] for plan in told.get("watch", {}).get("plans", ())]
+        return on if any(found["code"] == "S-PLAN" for found in told["conditions"]) else []
 
 
 def main() -> int:

@@ -72,20 +72,24 @@ def test_every_step_of_a_drill_can_be_done_by_what_its_help_says(name: str) -> N
             assert said is not None
             assert re.fullmatch(step.pattern, said[0].strip().replace("ID", "drill-1").replace("FILE", "x.db")), said[0]
         assert said is not None
-        assert drill.enter(said[0].strip()) is step
-    record = drill.record(12.4, NOW.at_utc)
-    assert (record["passed"], record["alone"], record["score_percent"]) == (True, [], 0)
+        assert drill.enter(said[0].strip(), 1.0) is step
+    record = drill.record(12.4, NOW.at_utc, "anna")
+    assert (record["passed"], record["alone"], record["score_percent"]) == (True, [], 50)
 
 
 def test_a_step_counts_once_and_only_without_help_as_done_alone() -> None:
     drill = Drill("host-outage")
-    assert drill.enter("reversalctl frobnicate") is None
-    assert drill.enter("reversalctl --json status") is not None
-    assert drill.enter("reversalctl status") is None
+    assert drill.enter("reversalctl frobnicate", 1.0) is None
+    assert drill.enter("reversalctl --json status", 2.04) is not None
+    assert drill.enter("reversalctl status", 3.0) is None
+    assert drill.enter("reversalctl why no-such-item", 4.0, failed=True) is None
     drill.help()
-    drill.enter("reversalctl plan host-outage")
-    record = drill.record(5, NOW.at_utc)
+    drill.enter("reversalctl plan host-outage", 5.0)
+    record = drill.record(5, NOW.at_utc, "anna")
     assert (record["done"], record["alone"], record["passed"]) == (["look", "plan"], ["look"], False)
+    assert (record["missed"], record["wrong_commands"]) == (["why", "selftest", "retry", "note"], 1)
+    assert record["times_s"] == {"look": 2.0, "plan": 5.0}
+    assert record["score_percent"] == 25  # one alone, one with help, of six
 
 
 @pytest.mark.parametrize(
