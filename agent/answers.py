@@ -65,11 +65,22 @@ def answered(
 ) -> tuple[Answered, Message]:
     """The event, and the message for what is never stored. Raises MessageError."""
     message, match = awaited.read(reply.body)
-    learnt = Learnt(approval_code=message.get(38), rrn=message.get(37), date=message.get(13), time=message.get(12))
+    learnt = learnt_from(message)
     what = f"{message.mti} with response code {message.get(39) or 'none'}"
     to = "reversal" if purpose == "reversal" else "request"
     event = Answered(to, is_awaited, message.get(39), reply.mac, match, learnt, what, reply.host)  # type: ignore[arg-type]
     return event, message
+
+
+def learnt_from(message: Message) -> Learnt:
+    """What an answer tells of its original."""
+    return Learnt(
+        approval_code=message.get(38),
+        rrn=message.get(37),
+        date=message.get(13),
+        time=message.get(12),
+        acquirer=message.get(32),
+    )
 
 
 def stray_answer(lane: Lane, txn: Transaction, message: Message, stray: outcomes.Stray) -> Answered | str:

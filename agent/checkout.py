@@ -12,6 +12,7 @@ Not a certified EMV kernel: it shows, on test cards, what becomes of each failur
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -26,6 +27,8 @@ from agent.records import State, Transaction
 from protocol.errors import AgentError
 from protocol.frozen import dataclass
 
+log = logging.getLogger("reversald")
+
 # One step with card or pad (read, cryptogram): drivers end it earlier by themselves. Assumed.
 STEP_S = 20.0
 # DE 22: chip with and without PIN (UnionPay terminal field description: 05 chip; 1 PIN, 2 none).
@@ -36,7 +39,7 @@ class Desk(Protocol):
     """The devices' steps, each in its own thread (drivers/desk.py)."""
 
     def present(self, reader: str, sale: Mapping[str, Any], card_timeout_s: float, step_s: float) -> Future[Any]: ...
-    def conclude(self, reader: str, *, approved: bool, code: str, chip_data: str, step_s: float) -> Future[str]: ...
+    def conclude(self, reader: str, *, approved: bool, code: str, chip_data: str, step_s: float) -> Future[Any]: ...
     def enter_pin(self, pinpad: str, pan: str, working_key: str, timeout_s: float) -> Future[str]: ...
     def show(self, pinpad: str, text: str, timeout_s: float = ...) -> Future[None]: ...
     def print_slip(self, printer: str, slip: Any, reference: str, timeout_s: float) -> Future[Any]: ...
@@ -58,7 +61,8 @@ class CheckoutRules:
 
 
 class Checkout:
-    """See the module. `send` and `answer` wait for the lane and for the outcome (agent/api.py)."""
+    """See the module. `send` and `answer` wait for the lane and for the outcome (agent/api.py);
+    `keep_script_result` stores what the host must hear before anything else of the lane (agent/notice_desk.py)."""
 
     def __init__(
         self,
@@ -67,12 +71,14 @@ class Checkout:
         loop: Loop,
         send: Callable[[str, Order], Awaitable[Transaction]],
         answer: Callable[[Transaction], Awaitable[Transaction]],
+        keep_script_result: Callable[[Transaction, str], object],
     ) -> None:
         self._rules = rules
         self._desk = desk
         self._loop = loop
         self._send = send
         self._answer = answer
+        self._keep_script_result = keep_script_result
 
     async def run(self, lane_name: str, order: Order) -> Transaction:
         """One sale to its outcome. Raises RefusedError while nothing was sent."""
@@ -148,14 +154,26 @@ class Checkout:
         """Why the card does not let the approved sale stand; "" if it does."""
         chip_data = self._loop.lane(txn.lane).chip_answers.get(txn.id, "")
         try:
-            verdict = await asyncio.wrap_future(
+            last = await asyncio.wrap_future(
                 self._desk.conclude(
                     self._rules.reader, approved=True, code=txn.response_code, chip_data=chip_data, step_s=STEP_S
                 )
             )
         except AgentError as error:
             return error.code.removeprefix("E-").lower()
-        return "" if verdict == "TC" else "card-refused"
+        self._tell_of_scripts(txn, last.script_chip_data)
+        if last.objection:
+            return str(last.objection).removeprefix("E-").lower()
+        return "" if last.verdict == "TC" else "card-refused"
+
+    def _tell_of_scripts(self, txn: Transaction, chip_data: str) -> None:
+        """Kept before the sale is completed or reversed, so that the host hears of it first."""
+        if not chip_data or self._loop.lane(txn.lane).policy.profile.script_result is None:
+            return
+        try:
+            self._keep_script_result(txn, chip_data)
+        except RefusedError as error:
+            log.error("%s: the script result cannot be kept: %s", txn.id, error)
 
     async def _dismiss_card(self, txn: Transaction) -> None:
         """Let the card end its session; what it says changes nothing any more."""

@@ -1,6 +1,7 @@
 """`reversalctl sign-on`, `echo`, `settle-batch`, `wait-clear`: a lane and its host, by a person or by a script.
 
 Exit status: 0 signed on, answered, settled with equal totals, clear. 1 not signed on, no answer, totals unequal.
+1 also while script results wait.
 75 (try again): the settlement has no usable answer, or something is still owed. 65: refused, with the reason.
 """
 
@@ -37,6 +38,13 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "overridden": ("  open items at that moment, recorded with your reason:", "  结算时未完成的交易（已记录原因）："),
     "next": ("  next batch: {next_batch}", "  下一批次：{next_batch}"),
     "why": ("  {why}", "  {why}"),
+    "script": (
+        "  {id}  STAN {stan}  result {result}  {tries} tries  {last_error}",
+        "  {id}  流水号 {stan}  结果 {result}  已发送 {tries} 次  {last_error}",
+    ),
+    "script-ended": ("  {id}  STAN {stan}  {how} {code}  {at_utc}", "  {id}  流水号 {stan}  {how} {code}  {at_utc}"),
+    "scripts": ("lane {lane}: {count} script results wait for the host", "通道 {lane}：{count} 笔脚本结果等待主机应答"),
+    "closed": ("{closed}: closed and recorded", "{closed}：已关闭并记录"),
     "clear": ("nothing is owed", "没有未完成的冲正"),
     "not-clear": ("still open: {count}", "未完成：{count} 笔"),
     "item": (
@@ -70,6 +78,11 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     settling = _with_lane(add("settle-batch", settle_batch, "send what is owed, then settle the batch with the host"))
     settling.add_argument("--override", action="store_true", help="in spite of open items; it is recorded")
     settling.add_argument("--reason", default="", metavar="TEXT", help="why, with --override")
+    scripts = add("script-results", script_results, "what issuers' scripts did on cards and the host must still hear")
+    scripts.add_argument(
+        "--close", default="", metavar="ID", help="end one that the host never answers; it is recorded"
+    )
+    scripts.add_argument("--why", default="", metavar="TEXT", help="why, with --close")
     waiting = _with_lane(add("wait-clear", wait_clear, "wait until no reversal is owed"))
     waiting.add_argument("--timeout", type=int, default=DEFAULT_WAIT_S, metavar="SECONDS", help="longest wait")
 
@@ -109,6 +122,31 @@ def settle_batch(command: Command) -> int:
     if not answer["settled"]:
         return EXIT_TRY_AGAIN
     return EXIT_NOT_DONE if answer["outcome"] == "unequal" else EXIT_DONE
+
+
+def script_results(command: Command) -> int:
+    """What waits and what ended lately; with --close, the end of one."""
+    if command.options.close:
+        closed = _asked(command, "script.close", id=command.options.close, why=command.options.why)
+        if command.options.json:
+            command.print(_json(closed))
+        else:
+            _say(command, "closed", **closed)
+        return EXIT_DONE
+    lanes = _asked(command, "script.list")["lanes"]
+    if command.options.json:
+        command.print(_json({"lanes": lanes}))
+    else:
+        _print_script_results(command, lanes)
+    return EXIT_NOT_DONE if any(tray["waiting"] for tray in lanes.values()) else EXIT_DONE
+
+
+def _print_script_results(command: Command, lanes: Mapping[str, Any]) -> None:
+    for lane, tray in lanes.items():
+        _say(command, "scripts", lane=lane, count=str(len(tray["waiting"])))
+        for name, items in (("script", tray["waiting"]), ("script-ended", tray["ended"])):
+            for one in items:
+                _say(command, name, **{key: str(value) for key, value in one.items()})
 
 
 def wait_clear(command: Command) -> int:

@@ -113,6 +113,7 @@ class Lane:
     reserved: bool = False  # a sale waits for the lane: no further reversal starts before it
     several_hosts: bool = False
     closed: Closed | None = None
+    goes_first: Callable[[], bool] | None = None  # takes the lane before a reversal that is due; False: nothing does
     heard: Heard | None = None  # who is told how the session's exchange under way ended
     busy: outcomes.Exchange | None = None
     purpose: str = ""

@@ -443,20 +443,23 @@ class Loop:
     def _apply(
         self, txn: Transaction, event: Event, now: Now, counters: Mapping[str, int] | None = None
     ) -> Transaction:
+        if self._turn is None:
+            with self.together():
+                return self._apply(txn, event, now, counters)
         lane = self.lane(txn.lane)
         after, effects = decide(txn, event, now, lane.policy)
         for effect in effects:
             if isinstance(effect, Refuse):
                 raise RefusedError(effect.code, effect.text, effect.hint)
-        with self.together():
-            changed = after != txn
-            if changed:
-                self._store(txn, after, event, now, counters or {})
+        changed = after is not txn and after != txn
+        if changed:
+            self._store(txn, after, event, now, counters or {})
+        if after is not txn:
             self._remember(after)
-            for effect in effects:
-                self._perform(lane, after, effect)
-            if changed:
-                self._then(partial(self._listener.changed, after))
+        for effect in effects:
+            self._perform(lane, after, effect)
+        if changed:
+            self._then(partial(self._listener.changed, after))
         return after
 
     def _store(

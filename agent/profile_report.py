@@ -58,6 +58,10 @@ _REASONS = (
         r"无法与 \1 区分（消息类型、第3域、第25域、类型码相同）",
     ),
     (".* must never be stored in a reversal", "冲正中绝不允许保存该敏感数据"),
+    (".* must never be stored in a notice", "通知报文中绝不允许保存该敏感数据"),
+    ("must hold the result_tag", "必须包含 result_tag"),
+    ("must be a notice's type.*", "必须是通知的消息类型"),
+    ("must be a tag of chip data", "必须是IC卡数据标签"),
     (
         "chip data is reduced by chip_field and chip_tags, never copied",
         "IC卡数据只能按 chip_field 和 chip_tags 精简，不能整体复制",

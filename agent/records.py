@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import astuple, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Literal
 
 from protocol.frozen import dataclass, replace
@@ -157,7 +158,7 @@ class Transaction:
 
     def public(self) -> dict[str, Any]:
         """JSON-able facts, without card data."""
-        facts: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
+        facts: dict[str, Any] = dict(zip(_PLAIN, _plain_values(self), strict=True))
         facts["request_identity"] = dict(self.request_identity)
         facts["frozen"] = self.frozen.describe() if self.frozen else None
         facts["evidence"] = [[e.at_utc, e.what, e.detail] for e in self.evidence]
@@ -174,10 +175,13 @@ _SPECIAL = frozenset({"request_identity", "frozen", "evidence", "closing"})
 _KNOWN = frozenset(item.name for item in fields(Transaction)) - _VOLATILE
 _PLAIN = tuple(item.name for item in fields(Transaction) if item.name in _KNOWN - _SPECIAL)
 
+_plain_values = attrgetter(*_PLAIN)
+_as_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
 
 def dump(transaction: Transaction) -> str:
     """The public part as one line of JSON with sorted keys."""
-    return json.dumps(transaction.public(), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _as_json(transaction.public())
 
 
 def load(public: str, secret: bytes) -> Transaction:

@@ -83,7 +83,7 @@ class DeviceRoom:
             print_timeout_s=shop.print_timeout_s,
             pin_keys={lane.name: lane.pin_key for lane in configuration.lanes if lane.pin_key},
         )
-        self._checkout = Checkout(rules, self._desk, loop, api.send, api.settled_answer)
+        self._checkout = Checkout(rules, self._desk, loop, api.send, api.settled_answer, api.keep_script_result)
         return self._checkout
 
     def ask_about(self, transactions: list[Transaction]) -> None:

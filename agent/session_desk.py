@@ -148,7 +148,7 @@ class SessionDesk:
         seat, now = self.seats[lane_name], self._clock.now()
         before = seat.session
         after, effects = sessions.decide(before, event, now, seat.policy)
-        if after.durable() != before.durable():
+        if after is not before and after.durable() != before.durable():
             secret = b"" if after.keys == before.keys else bytes.fromhex(after.keys)
             own = entry_of(_id(lane_name), lane_name, type(event).__name__, sessions.dump(after), now.at_utc, secret)
             self._loop.keep([*also, own])

@@ -14,6 +14,8 @@ from agent.journal_contract import Store
 from agent.lanes import PAD_DEADLINE_S
 from agent.loop import Clock, Loop
 from agent.macs import MacProvider, Submit
+from agent.notice_api import NoticeApi
+from agent.notice_desk import NoticeDesk
 from agent.session import SessionPolicy
 from agent.session_api import SessionApi
 from agent.session_desk import SessionDesk, Turn
@@ -40,15 +42,14 @@ class SessionRoom:
         self._shown = shown
         self._pin_keys_changed = pin_keys_changed
         self._pin_keys: Mapping[str, str] = {}
-        self._desk = SessionDesk(loop, store, clock, spawn, self._changed, turn)
-        self.methods = SessionApi(loop, self._desk, BatchDesk(loop, store, clock, self._desk, turn)).methods
-        self.ready = self._desk.ready
-        self.wake = self._desk.wake
-        self.next_wake = self._desk.next_wake
-        self.answered = self._desk.answered
-        self.lane_free = self._desk.look
-        self.back = self._desk.back
-        self.drop = self._desk.drop
+        self._moved: set[str] = set()  # lanes with a new record in this turn of the event loop
+        self._desk = desk = SessionDesk(loop, store, clock, spawn, self._changed, turn)
+        self._notices = NoticeDesk(loop, store, clock, desk.until, desk.answered, self._notice_changed)
+        loop.also_sealed += [desk.sealed_anew, self._notices.sealed_anew]
+        self.methods = SessionApi(loop, desk, BatchDesk(loop, store, clock, desk, turn)).methods
+        self.methods |= NoticeApi(loop, self._notices).methods
+        self.answered = desk.answered
+        self.keep_script_result = self._notices.keep
 
     def configure(self, lane: settings.Lane, profile: Profile, link: LaneLink, submits: Mapping[str, Submit]) -> None:
         """A lane as configured; its link gets the keys of the day."""
@@ -59,16 +60,57 @@ class SessionRoom:
 
         policy = SessionPolicy(self._desk.lane_policy(lane.name), lane.sign_on, taker is not None)
         self._desk.configure(lane.name, policy, taker, use)
+        self._notices.configure(lane.name)
+
+    async def ready(self, lane_name: str) -> None:
+        """Before a sale: what must be there and what must be gone."""
+        await self._desk.ready(lane_name)
+        await self._notices.before_sale(lane_name)
+
+    def wake(self) -> None:
+        """A timer is due."""
+        self._desk.wake()
+        self._notices.wake()
+
+    def next_wake(self) -> float | None:
+        """The monotonic second of the next due timer that could be served now."""
+        times = [at for at in (self._desk.next_wake(), self._notices.next_wake()) if at is not None]
+        return min(times, default=None)
+
+    def lane_free(self, lane_name: str) -> None:
+        """A lane's exchange has ended: what is due may begin."""
+        self._desk.look(lane_name)
+        self._notices.look(lane_name)
+
+    def back(self, lane_name: str) -> None:
+        """The link or the PIN pad of this lane is back."""
+        self._desk.back(lane_name)
+        self._notices.back(lane_name)
+
+    def drop(self, lane_name: str) -> None:
+        """A lane is not configured any more."""
+        self._desk.drop(lane_name)
+        self._notices.drop(lane_name)
 
     def item_changed(self, lane_name: str) -> None:
         """A transaction has a new record: a waiting command may go on, and the lane may be free for what is due."""
         self._desk.news()
-        self._aio.call_soon(self._desk.look, lane_name)
+        if not self._moved:
+            self._aio.call_soon(self._look)
+        self._moved.add(lane_name)
+
+    def _look(self) -> None:
+        """Once a turn of the event loop, however many items of a lane have changed in it."""
+        moved, self._moved = self._moved, set()
+        for lane_name in sorted(moved):
+            self.lane_free(lane_name)
 
     def views(self) -> dict[str, Any]:
         """Each lane's session, for the status."""
         now = self._desk.now()
-        return {name: session_view(seat, now) for name, seat in self._desk.seats.items()}
+        views = {name: session_view(seat, now) for name, seat in self._desk.seats.items()}
+        waiting = self._notices.views()
+        return {name: {**view, "script_results": waiting[name]} for name, view in views.items() if name in waiting}
 
     def with_pin_keys(self, configuration: settings.Configuration) -> settings.Configuration:
         """The configuration with the PIN keys of the day in place of those of the file."""
@@ -82,6 +124,10 @@ class SessionRoom:
     def _of_the_day(self) -> dict[str, str]:
         seats = self._desk.seats.items()
         return {name: pin_key(seat.session.keys) for name, seat in seats if seat.taker and seat.session.keys}
+
+    def _notice_changed(self, lane_name: str) -> None:
+        self._desk.news()
+        self._shown()
 
     def _changed(self, lane_name: str) -> None:
         self._shown()

@@ -70,6 +70,8 @@ def session_conditions(lane: str, view: Mapping[str, Any]) -> Iterator[View]:
         yield _condition("S-SIGN-ON-LATE", lane, why=why)
     if view["host_asks"]:
         yield _condition("S-HOST-ASKS", lane, wish=Text(view["host_asks_en"], view["host_asks_zh"]))
+    if unanswered := view.get("script_results", {}).get("unanswered"):
+        yield _condition("S-SCRIPT-RESULT", lane, count=Text(str(unanswered), str(unanswered)))
 
 
 def _condition(code: str, lane: str, severity: Severity | None = None, **values: Text) -> View:

@@ -77,6 +77,19 @@ CONDITIONS: Mapping[str, ConditionTexts] = {
             "本程序不执行该操作：请通知终端维护人员。",
         ),
     ),
+    "S-SCRIPT-RESULT": ConditionTexts(
+        "S-SCRIPT-RESULT",
+        "warning",
+        "bank",
+        Text(
+            "lane {lane}: the host does not answer {count} script results of chip cards; they are kept and told again",
+            "通道 {lane}：主机未应答 {count} 笔 IC 卡脚本处理结果通知；已保存并继续发送",
+        ),
+        Text(
+            "Ask the bank whether it takes them (0620), and tell it those of: reversalctl script-results",
+            "请向银行确认是否受理脚本通知（0620），并告知以下记录：reversalctl script-results",
+        ),
+    ),
 }
 
 # How a settlement ended (the answer of batch.settle).

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from drivers.catalogue import Catalogue, load_catalogue
 from drivers.device import Device, DeviceStatus, DeviceWorker, LastOutcome
 from drivers.emv_session import TerminalData
-from drivers.errors import DeviceGone, DeviceRefused, PortAddressError
+from drivers.errors import CardGone, DeviceGone, DeviceRefused, PortAddressError
 from drivers.hotplug import Hotplug
 from drivers.pinpad_ipp import IppPinPad
 from drivers.port import BytePort, deadline_in
@@ -72,6 +73,15 @@ class Presented:
 
     def __repr__(self) -> str:
         return f"Presented({mask_pan(self.pan)}, {self.cryptogram})"
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """The card's last word: "TC" or "AAC", "" with the reason where it said none; and what the scripts did on it."""
+
+    verdict: str
+    script_chip_data: str = field(repr=False, default="")
+    objection: str = ""  # code of the error, e.g. E-CARD-GONE
 
 
 class Desk:
@@ -175,11 +185,17 @@ class Desk:
 
         return self.submit(reader, job, card_timeout_s + 2 * step_s)
 
-    def conclude(self, reader: str, *, approved: bool, code: str, chip_data: str, step_s: float) -> Future[str]:
+    def conclude(self, reader: str, *, approved: bool, code: str, chip_data: str, step_s: float) -> Future[Conclusion]:
         """The second cryptogram: "TC" (the card agrees) or "AAC" (it refuses)."""
-        return self.submit(
-            reader, lambda device: str(device.second_generate_ac(approved, code, chip_data, step_s).kind), step_s
-        )
+
+        def job(device: CcidReader) -> Conclusion:
+            try:
+                chip = device.second_generate_ac(approved, code, chip_data, step_s)
+            except CardGone as error:
+                return Conclusion("", device.scripts_of_gone_card, error.code)
+            return Conclusion(chip.kind, chip.script_chip_data)
+
+        return self.submit(reader, job, step_s)
 
     def enter_pin(self, pinpad: str, pan: str, working_key: str, timeout_s: float) -> Future[str]:
         """The PIN block, hexadecimal."""

@@ -27,6 +27,8 @@ SW_OK, SW_NO_RECORD = 0x9000, 0x6A83
 # AID prefixes tried when the card has no directory: UnionPay debit, credit, quasi-credit; Visa; Mastercard.
 DEFAULT_AIDS = ("A000000333010101", "A000000333010102", "A000000333010103", "A0000000031010", "A0000000041010")
 AC_REQUESTS = {"AAC": 0x00, "TC": 0x40, "ARQC": 0x80}
+# UnionPay, F55 of a script result (0620): LiaoYang, PAX EmvTags.java.
+SCRIPT_TAGS = ("9F33", "95", "9F37", "9F1E", "9F10", "9F26", "9F36", "82", "DF31", "9F1A", "9A")
 REVERSAL_TAGS = ("95", "9F1E", "9F10", "9F36", "DF31")  # UnionPay, F55 of a reversal
 ONLINE_ISSUER_AUTH = 0x04  # AIP byte 1, bit 3 (Book 3, annex C1)
 
@@ -97,6 +99,7 @@ class ChipResult:
     counter: str
     chip_data: str
     reversal_chip_data: str
+    script_chip_data: str = ""  # with the results of the host's scripts (DF31); "" = there were none
 
     def __repr__(self) -> str:
         return f"ChipResult({self.kind}, counter {self.counter})"
@@ -280,7 +283,12 @@ class EmvSession:
             known[emv.TAG_ATC].hex().upper(),
             emv.chip_data(emv.ONLINE_TAGS, known),
             emv.chip_data(REVERSAL_TAGS, known),
+            self.script_chip_data(),
         )
+
+    def script_chip_data(self) -> str:
+        """What the host is told of its scripts; "" where none ran. Also of a card that was pulled after them."""
+        return emv.chip_data(SCRIPT_TAGS, self._known) if "DF31" in self._known else ""
 
     # ------------------------------------------------------------ what the card remembers
 

@@ -46,6 +46,7 @@ class CcidReader(PortDevice[BytePort]):
         self._firmware = ""
         self._link: CcidLink | None = None
         self._session: EmvSession | None = None
+        self.scripts_of_gone_card = ""  # script results of a card that was pulled before it said its last word
 
     # ------------------------------------------------------------ Device
 
@@ -142,7 +143,8 @@ class CcidReader(PortDevice[BytePort]):
     def second_generate_ac(
         self, approved: bool, response_code: str, host_chip_data: str = "", timeout_s: float = CARD_TIMEOUT_S
     ) -> ChipResult:
-        """Give the card the host's answer. AAC after an approval: the card declines, the sale must be reversed."""
+        """Give the card the host's answer and run its scripts. AAC after an approval: the sale must be reversed."""
+        self.scripts_of_gone_card = ""
         return self._step(
             lambda session: session.second(approved, response_code, host_chip_data, deadline_in(timeout_s))
         )
@@ -154,10 +156,12 @@ class CcidReader(PortDevice[BytePort]):
         except DeviceRefused:
             # Some readers report a pulled card as a hardware or parity error: ask who is right.
             if not self.slot_status(deadline_in(GREETING_S)):
+                self.scripts_of_gone_card = session.script_chip_data()
                 self._session = None
                 raise CardGone("the card was taken out") from None
             raise
         except CardGone:
+            self.scripts_of_gone_card = session.script_chip_data()
             self._session = None
             raise
 

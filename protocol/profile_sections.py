@@ -174,6 +174,14 @@ def known_elements(table: Table, key: str, fields: frozenset[int]) -> tuple[int,
     return numbers
 
 
+def element_number(table: Table, key: str, fields: frozenset[int]) -> int:
+    """Gives the number of an element of this profile."""
+    number = table.number(key, None, 2, 128)
+    if number not in fields:
+        table.complain(key, f"{number} is not an element of this profile")
+    return number
+
+
 def read_kinds(table: Table, fields: frozenset[int]) -> Mapping[str, Kind]:
     """Reads [kinds]: every kind of KINDS must be there, more may be."""
     for name in KINDS:

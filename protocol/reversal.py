@@ -44,13 +44,15 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What the original's reply told, if there was one. `date` MMDD, `time` hhmmss, `chip_data` hexadecimal."""
+    """What the original's reply told, if there was one. `date` MMDD, `time` hhmmss, `chip_data` hexadecimal,
+    `acquirer` (element 32)."""
 
     approval_code: str = ""
     rrn: str = ""
     date: str = ""
     time: str = ""
     chip_data: str = field(default="", repr=False)
+    acquirer: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -195,6 +195,22 @@ class SessionRules:
     host_clock: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ScriptResultRules:
+    """The message that tells the host what the issuer's scripts did on the card.
+
+    `chip_tags`: what of the chip data goes into `chip_field`; `result_tag` is the one that holds the results. `tries`:
+    so often it goes before a reversal or a sale of its lane; then it no longer holds them up.
+    """
+
+    mti: str
+    templates: Mapping[int, Template]
+    chip_field: int
+    chip_tags: tuple[str, ...]
+    result_tag: str
+    tries: int
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Profile:
     """One host's dialect."""
@@ -213,6 +229,7 @@ class Profile:
     matching: MatchRules
     retry: RetryRules
     session: SessionRules
+    script_result: ScriptResultRules | None
 
     def __repr__(self) -> str:
         return f"Profile({self.name})"

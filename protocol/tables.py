@@ -141,6 +141,10 @@ class Table:
         """Tells whether the value under the key is a table."""
         return isinstance(self._data.get(key), dict)
 
+    def pass_over(self, key: str) -> None:
+        """Marks a key as read whose value does not count."""
+        self._read.add(key)
+
     def done(self) -> None:
         """Raises ProfileError when a key of this table was not read."""
         for key in self._data:

@@ -2,7 +2,7 @@
 
     {"do": "fault", "on": "0200", "fault": "drop-reply", "nth": 1, "count": 1, "value": "", "terminal": ""}
     {"do": "faults"}  {"do": "clear-faults"}
-    {"do": "ledger"}  {"do": "net"}  {"do": "violations"}  {"do": "stats"}  {"do": "transcript"}
+    {"do": "ledger"}  {"do": "notices"}  {"do": "net"}  {"do": "violations"}  {"do": "stats"}  {"do": "transcript"}
     {"do": "refuse-connections", "on": true}  {"do": "hang-connections", "on": true}
     {"do": "drop-connections"}  {"do": "reset-connections"}
     {"do": "wait", "state": "reversed", "count": 1, "deadline_s": 10}
@@ -57,6 +57,7 @@ class Control:
             "faults": lambda order: {"faults": machine.faults.rows()},
             "clear-faults": self._clear_faults,
             "ledger": lambda order: {"rows": [entry.as_dict() for entry in machine.ledger.rows()]},
+            "notices": lambda order: {"rows": [asdict(one) for one in machine.ledger.notices()]},
             "net": lambda order: {"net": machine.ledger.net(), "held": machine.ledger.held()},
             "violations": lambda order: {"violations": [asdict(found) for found in machine.ledger.violations()]},
             "stats": lambda order: {"stats": dict(machine.stats)},

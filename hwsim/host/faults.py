@@ -23,6 +23,8 @@ CLASSES: Mapping[str, str] = {
     "financial": "2",
     "reversal": "4",
     "settlement": "5",
+    "upload": "3",
+    "notice": "6",
     "network": "8",
 }
 """Names of message classes, by the second digit of the MTI. `charge` is 1 or 2, `any` is all."""
@@ -104,6 +106,9 @@ def _wrong_mti(message: HostMessage, value: str) -> HostMessage:
     return message.changed({}, mti=value or message.mti[0] + other + "10")
 
 
+# Script template 72 with the id 00000001 and one command, PIN unblock (EMV Book 3, 10.10); its MAC is made up.
+ISSUER_SCRIPT = "7212" + "9F180400000001" + "8609842400000401020304"
+
 MESSAGE_FAULTS: Mapping[str, Callable[[HostMessage, str], HostMessage]] = {
     "wrong-stan": _shifted(11),
     "wrong-amount": _shifted(4),
@@ -112,6 +117,7 @@ MESSAGE_FAULTS: Mapping[str, Callable[[HostMessage, str], HostMessage]] = {
     "wrong-original": _wrong_original,
     "wrong-mti": _wrong_mti,
     "code-after-effect": lambda message, value: message.changed({39: value or "96"}),
+    "issuer-script": lambda message, value: message.changed({55: value or ISSUER_SCRIPT}),
     "no-code": lambda message, value: message.changed({39: None}),
 }
 """Processed; the reply lies. `value` replaces the wrong value, else it is made from the right one."""

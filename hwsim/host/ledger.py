@@ -35,6 +35,7 @@ from hwsim.host.entries import (
     Verdict,
     Violation,
 )
+from hwsim.host.notices import Notice
 from protocol.errors import AgentError
 
 
@@ -56,6 +57,7 @@ class Ledger:
         self._salt = secrets.token_hex(16)
         self._numbers: Counter[str] = Counter()
         self._terminals: dict[str, TerminalState] = {}
+        self._notices: list[Notice] = []
         if self._path and self._path.exists():
             self._load(self._path)
 
@@ -130,6 +132,22 @@ class Ledger:
         """Record a violation that was seen outside the ledger (a damaged message)."""
         with self._lock:
             self._violations.append(Violation(name, key, text))
+            self._save()
+
+    def notices(self) -> list[Notice]:
+        """Script results and uploads, in order of their first arrival."""
+        with self._lock:
+            return list(self._notices)
+
+    def notice(self, notice: Notice) -> None:
+        """One arrives; the same message again (same terminal, batch and STAN) is a repetition."""
+        with self._lock:
+            same = [one for one in self._notices if one.terminal == notice.terminal and one.mti == notice.mti]
+            if any((one.stan, one.batch) == (notice.stan, notice.batch) for one in same):
+                return
+            for twice in {told for one in same for told in one.told()} & set(notice.told()):
+                self._violations.append(Violation("told-twice", f"terminal {notice.terminal}", twice))
+            self._notices.append(notice)
             self._save()
 
     def number(self, name: str) -> int:
@@ -296,6 +314,7 @@ class Ledger:
             "terminals": {name: asdict(state) for name, state in self._terminals.items()},
             "violations": [asdict(violation) for violation in self._violations],
             "entries": [asdict(entry) for entry in self._entries.values()],
+            "notices": [asdict(notice) for notice in self._notices],
         }
         fresh = self._path.with_name(self._path.name + ".new")
         try:
@@ -311,6 +330,7 @@ class Ledger:
             self._numbers = Counter(image["numbers"])
             self._terminals = {name: TerminalState(**state) for name, state in image["terminals"].items()}
             self._violations = [Violation(**violation) for violation in image["violations"]]
+            self._notices = [Notice(**notice) for notice in image.get("notices", ())]
             entries = [Entry(**{**entry, "key": Key(**entry["key"])}) for entry in image["entries"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             hint = "move the file away to start with an empty ledger"

@@ -18,6 +18,7 @@ from hwsim.host.dialects import dialect
 from hwsim.host.faults import DELIVERY_FAULTS, MESSAGE_FAULTS, REQUEST_FAULTS, Fault, FaultPlan
 from hwsim.host.framing import HostEnvelope, open_envelope
 from hwsim.host.ledger import Ledger
+from hwsim.host.notices import Notice
 from hwsim.host.settings import HostSettings
 from hwsim.host.signon import SIGN_ON_CODES, SignOn
 from protocol.errors import FrameError, MessageError
@@ -178,6 +179,8 @@ class HostMachine:
             return elements
         if role == "settlement":
             return self._settle(message, elements)
+        if role == "notice":
+            self.ledger.notice(Notice.of(message))
         elements |= {32: self.dialect.acquirer, 37: f"{self.ledger.number('rrn'):012d}"}
         if role == "network" and network_code in SIGN_ON_CODES and message.mti == "0800":
             elements[62] = self.sign_on.sign_on(terminal, network_code)

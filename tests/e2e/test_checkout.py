@@ -98,6 +98,53 @@ def test_a_card_that_refuses_after_the_approval_gives_the_money_back(shop: ShopB
     agree(host, shop)
 
 
+def _order_heard(host: HostServer) -> list[str]:
+    """The types of what moved or told something, in the host's order."""
+    return [line[:4] for line in list(host.machine.transcript) if line[:4] in ("0200", "0400", "0620")]
+
+
+def test_what_the_issuers_script_did_is_told_before_anything_else_of_the_lane(
+    shop: ShopBench, host: HostServer
+) -> None:
+    host.faults.add("financial", "issuer-script")
+    shop.devices.reader.insert_card(GOOD_CARD)
+    assert shop.card_sale("R1")["outcome"] == "completed"
+    host.wait_for(lambda ledger: bool(ledger.notices()))
+    (notice,) = host.ledger.notices()
+    assert "DF31052000000001" in notice.chip_data  # done, script 00000001
+    assert notice.about.startswith("000017")
+    card = shop.devices.reader.state()["card"]
+    assert isinstance(card, dict)
+    assert card["decisions"] == ["ARQC 1", "TC 1", "script 8424 done"]
+    agree(host, shop)
+
+
+def test_a_script_result_goes_before_the_reversal_of_a_card_that_refused(shop: ShopBench, host: HostServer) -> None:
+    host.faults.add("financial", "issuer-script")
+    shop.devices.reader.insert_card("unionpay-second-ac-refused")
+    assert shop.card_sale("R1")["outcome"] == "reversing"
+    shop.until(lambda: shop.state_of("R1") == "reversed", "the sale is reversed")
+    assert _order_heard(host) == ["0200", "0620", "0400"]
+    agree(host, shop)
+
+
+def test_a_host_that_never_answers_script_results_gets_the_reversal_all_the_same(
+    shop: ShopBench, host: HostServer
+) -> None:
+    host.faults.add("financial", "issuer-script")
+    host.faults.add("0620", "drop-request", count=3)
+    shop.devices.reader.insert_card("unionpay-second-ac-refused")
+    shop.card_sale("R1")
+    shop.until(lambda: shop.state_of("R1") == "reversed", "the sale is reversed")
+    listed = shop.agent.call("script.list", {})["lanes"]["main"]
+    assert [one["tries"] for one in listed["waiting"]] == [3]
+    assert "S-SCRIPT-RESULT" in [one["code"] for one in shop.agent.call("agent.status", {})["conditions"]]
+    assert _order_heard(host) == ["0200", "0620", "0620", "0620", "0400"]
+    shop.agent.call("script.close", {"id": listed["waiting"][0]["id"], "why": "told by telephone"})
+    assert "S-SCRIPT-RESULT" not in [one["code"] for one in shop.agent.call("agent.status", {})["conditions"]]
+    agree(host, shop)
+
+
 def test_a_card_that_declines_offline_sends_nothing(shop: ShopBench, host: HostServer) -> None:
     shop.devices.reader.insert_card("unionpay-declines")
     refused = shop.card_sale("R1")

@@ -172,6 +172,12 @@ def test_no_code_leaves_element_39_out(host: HostServer, link: BenchLink, termin
     assert 39 not in exchange(link, terminal, terminal.sale("000001", 1000)).fields
 
 
+def test_an_issuers_script_comes_with_the_answer(host: HostServer, link: BenchLink, terminal: BenchTerminal) -> None:
+    host.faults.add("0200", "issuer-script")
+    answer = exchange(link, terminal, terminal.sale("000001", 1000))
+    assert (answer.get(39), answer.get(55)[:4]) == ("00", "7212")
+
+
 @pytest.mark.parametrize(("fault", "amount"), [("close-before-reply", 1000), ("close-before-processing", 0)])
 def test_close_ends_the_connection_without_an_answer(
     host: HostServer, link: BenchLink, terminal: BenchTerminal, fault: str, amount: int

@@ -1,0 +1,77 @@
+"""The API's methods for script results: transaction.script_result, script.list, script.close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from agent.lane import RefusedError
+from agent.loop import Loop
+from agent.notice_desk import NoticeDesk, Tray, refuse_unanswered
+from agent.notices import Notice
+from agent.records import Transaction
+from agent.rpc import Peer, take
+
+WHY_LENGTH_MAX = 500
+
+
+class NoticeApi:
+    """See the module; `methods` by name."""
+
+    def __init__(self, loop: Loop, desk: NoticeDesk) -> None:
+        self._loop = loop
+        self._desk = desk
+        self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
+            "transaction.script_result": self.keep,
+            "script.list": self.list,
+            "script.close": self.close,
+        }
+
+    def keep(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """What the scripts did on the card of a sale. Stored on return; asked again, it is the same one."""
+        given = take(params, {"reference": (str,), "lane": (str, ""), "chip_data": (str,)})
+        txn = self._which(given["lane"], given["reference"])
+        refuse_unanswered(txn)
+        notice = self._desk.keep(txn, given["chip_data"])
+        self._desk.look(txn.lane)
+        return {"id": txn.id, "reference": txn.reference, "stan": notice.stan, "kept": True}
+
+    def list(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """What waits for its host, and what ended lately, of all lanes."""
+        take(params, {})
+        return {"lanes": {name: _listed(tray) for name, tray in self._desk.trays.items()}}
+
+    def close(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """A person ends one that no host answers."""
+        given = take(params, {"id": (str,), "why": (str,)})
+        why = given["why"].strip()
+        if not why or len(why) > WHY_LENGTH_MAX or not why.isprintable():
+            raise RefusedError("A-PARAMETER", f"why must be 1 to {WHY_LENGTH_MAX} printable characters", "say why")
+        self._desk.close(given["id"], peer.name, why)
+        return {"closed": given["id"]}
+
+    def _which(self, lane_name: str, reference: str) -> Transaction:
+        for name in [lane_name] if lane_name else list(self._loop.lanes):
+            if (txn := self._loop.find(name, reference)) is not None:
+                return txn
+        raise RefusedError("A-NO-REFERENCE", f"no sale with the reference {reference!r} is recorded", "check it")
+
+
+def _listed(tray: Tray) -> dict[str, Any]:
+    return {
+        "waiting": [_notice(one) for one in tray.outbox.waiting],
+        "ended": [asdict(one) for one in reversed(tray.outbox.ended)],
+    }
+
+
+def _notice(one: Notice) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "stan": one.stan,
+        "result": one.result,
+        "kept_at_utc": one.at_utc,
+        "tries": one.tries,
+        "last_try_utc": one.last_try_utc,
+        "last_error": one.last_error,
+    }
