@@ -22,6 +22,27 @@ from hwsim.faults import FRAME_FAULTS, Line, spoil_last
 FRAME_PAUSE_S = 0.5
 
 
+# What people call a fault, and its name here.
+OTHER_NAMES = {
+    "cover": "cover-open",
+    "cancel": "pin-cancel",
+    "pin-time-out": "pin-timeout",
+    "re-enumeration": "re-enumerate",
+    "clock-stretch": "clock-stretched",
+}
+# How long a device works on one answer, which a slow clock makes longer. Assumed: a line of text at a printer.
+ANSWER_WORK_S = 0.02
+
+
+@dataclass
+class Planned:
+    """A fault that waits for the `frames`-th frame from now, in one direction."""
+
+    frames: int
+    incoming: bool
+    action: Callable[[], None]
+
+
 @dataclass
 class Timer:
     """Something that a device does by itself at `due`."""
@@ -45,6 +66,8 @@ class SimDevice:
         self._silent_until: float | None = None
         self._timers: list[Timer] = []
         self._outbox: list[tuple[bytes, bool]] = []
+        self._planned: list[Planned] = []
+        self._stretch = 1.0
 
     # What a wire calls
 
@@ -61,6 +84,8 @@ class SimDevice:
         self._advance(now)
         if self.plugged and not self.silent:
             self.counters["bytes in"] += len(data)
+            self._count_frame(incoming=True)
+        if self.plugged and not self.silent:
             self.receive(self.line.inbound(data))
         return self._deliver()
 
@@ -86,25 +111,32 @@ class SimDevice:
             "plugged": self.plugged,
             "silent": self.silent,
             "line_faults": self.line.describe(),
+            "clock": self._stretch,
             "counters": dict(sorted(self.counters.items())),
             **self.details(),
         }
 
     def apply_fault(self, name: str, **args: object) -> None:
-        """Makes the fault `name` happen. Raises BenchError for an unknown fault or argument."""
+        """Makes the fault `name` happen: now, or with `nth` at the n-th frame from now. Raises BenchError.
+
+        A line fault acts on that frame; every other one happens just before it is sent (`direction=in`: heard).
+        """
+        name = OTHER_NAMES.get(plain := name.strip().lower().replace(" ", "-"), plain)
         if name in FRAME_FAULTS:
             self.line.arm(name, **args)
             return
         method = getattr(self, "fault_" + name.replace("-", "_"), None) or self.actions().get(name)
         if method is None:
             raise BenchError(f"the {self.kind} has no fault '{name}'", "it has: " + ", ".join(self.fault_names()))
-        try:
-            bound = inspect.signature(method).bind(**args)
-        except TypeError:
-            takes = ", ".join(inspect.signature(method).parameters) or "no arguments"
-            raise BenchError(f"the fault '{name}' does not take {', '.join(args)}", f"it takes: {takes}") from None
-        parameters = inspect.signature(method).parameters
-        method(**{key: fitted(name, parameters[key], value) for key, value in bound.arguments.items()})
+        nth, incoming = taken_place(name, args)
+        call = bound_call(name, method, args)
+        if nth:
+            self._planned.append(Planned(nth, incoming, lambda: self._happens(name, call)))
+        else:
+            self._happens(name, call)
+
+    def _happens(self, name: str, call: Callable[[], object]) -> None:
+        call()
         self.counters[f"fault {name}"] += 1
 
     def fault_names(self) -> list[str]:
@@ -151,6 +183,10 @@ class SimDevice:
         self._outbox.append((frame, counted))
 
     def after(self, delay_s: float, action: Callable[[], None]) -> Timer:
+        """Does `action` by itself, later by this device's own clock."""
+        return self._at(delay_s * self._stretch, action)
+
+    def _at(self, delay_s: float, action: Callable[[], None]) -> Timer:
         timer = Timer(self._now + delay_s, action)
         self._timers.append(timer)
         return timer
@@ -165,12 +201,18 @@ class SimDevice:
         """The device hangs: hears nothing, says nothing (0: until `clear`)."""
         self._silent_until = self._now + seconds if seconds > 0 else float("inf")
         if seconds > 0:
-            self.after(seconds, self._end_silence)
+            self._at(seconds, self._end_silence)
 
     def fault_clear(self) -> None:
         """The line is clean again and a hung device answers."""
         self.line.clear()
         self._silent_until = None
+        self._planned.clear()
+        self._stretch = 1.0
+
+    def fault_clock_stretched(self, factor: float = 10.0) -> None:
+        """The device's clock is slow: it takes `factor` times as long for everything, until `clear`."""
+        self._stretch = max(factor, 1.0)
 
     def fault_baud_mismatch(self) -> None:
         """Every byte is garbage in both directions until `clear`."""
@@ -181,13 +223,17 @@ class SimDevice:
         self._die()
         self.plugged = False
         if seconds > 0:
-            self.after(seconds, self.fault_replug)
+            self._at(seconds, self.fault_replug)
 
     def fault_replug(self) -> None:
         """The cable is in; the device starts afresh, under a new system name."""
         if not self.plugged:
             self.plugged = True
             self.power_on()
+
+    def fault_re_enumerate(self, seconds: float = 0.2) -> None:
+        """The device vanishes and is back after `seconds`, with another address or under another system name."""
+        self.fault_unplug(max(seconds, 0.001))
 
     def fault_brown_out(self, seconds: float = 0.5) -> None:
         """The supply dips: the device forgets what is not in its permanent memory and is dead for `seconds`."""
@@ -224,9 +270,44 @@ class SimDevice:
 
     def _post(self) -> None:
         frames, self._outbox = self._outbox, []
+        work_s = ANSWER_WORK_S * (self._stretch - 1.0)
         for frame, counted in frames:
+            if counted:
+                self._count_frame(incoming=False)
             if self.plugged and not self.silent:
-                self.line.outbound(frame, self._now, self.spoil, counted)
+                self.line.outbound(frame, self._now + work_s, self.spoil, counted)
+
+    def _count_frame(self, incoming: bool) -> None:
+        """One frame more in this direction: what was planned for it happens."""
+        waiting = [planned for planned in self._planned if planned.incoming == incoming]
+        for planned in waiting:
+            planned.frames -= 1
+            if planned.frames <= 0:
+                self._planned.remove(planned)
+                try:
+                    planned.action()
+                except BenchError:  # no card of that name, say: nobody waits for the answer any more
+                    self.counters["faults refused"] += 1
+
+
+def taken_place(fault: str, args: dict[str, object]) -> tuple[int, bool]:
+    """`nth` and `direction` out of `args`: the frame that the fault waits for (0: none). Raises BenchError."""
+    nth, direction = args.pop("nth", 0), args.pop("direction", "out")
+    if isinstance(nth, bool) or not isinstance(nth, int) or nth < 0 or direction not in ("in", "out"):
+        raise BenchError(f"the fault '{fault}' cannot take nth={nth!r}, direction={direction!r}", "nth=2 direction=in")
+    return nth, direction == "in"
+
+
+def bound_call(fault: str, method: Callable[..., object], args: dict[str, object]) -> Callable[[], object]:
+    """`method` with `args` as its parameters want them. Raises BenchError."""
+    parameters = inspect.signature(method).parameters
+    try:
+        bound = inspect.signature(method).bind(**args)
+    except TypeError:
+        takes = ", ".join(parameters) or "no arguments"
+        raise BenchError(f"the fault '{fault}' does not take {', '.join(args)}", f"it takes: {takes}") from None
+    fitting = {key: fitted(fault, parameters[key], value) for key, value in bound.arguments.items()}
+    return lambda: method(**fitting)
 
 
 def fitted(fault: str, parameter: inspect.Parameter, value: object) -> object:

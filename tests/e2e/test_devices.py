@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hwsim.agent_process import DemoError
+from hwsim.bench import WireKind
 from hwsim.host import HostServer
 from tests.agent_bench import agree
 from tests.shop_bench import GOOD_CARD, ShopBench, pad_host
@@ -56,6 +57,31 @@ def test_a_device_that_comes_back_under_another_name_is_in_service_within_two_se
     shop.devices.reader.insert_card(GOOD_CARD)
     assert shop.card_sale("R1")["outcome"] == "completed"
     agree(host, shop)
+
+
+@pytest.mark.parametrize("wire", ["pty", "usb"])
+def test_a_device_that_re_enumerates_is_back_within_two_seconds(
+    tmp_path: Path, host: HostServer, wire: WireKind
+) -> None:
+    """It vanishes for 0.2 s: longer than a slice of a read, shorter than any look at its name."""
+    with ShopBench(tmp_path, host, wire=wire) as shop:
+        shop.start()
+        for name in ("printer", "reader"):
+            before, opened = shop.devices.devices()[name].name, times_opened(shop, name)
+            shop.devices.perform(name, "re-enumerate", {"seconds": 0.2})
+            began = time.monotonic()
+            shop.until(lambda name=name, opened=opened: times_opened(shop, name) > opened, f"the {name} is reopened")  # type: ignore[misc]
+            shop.until_ready()
+            print(f"{wire} {name}: {before} is {shop.devices.devices()[name].name}, {time.monotonic() - began:.2f} s")
+            assert shop.devices.devices()[name].name != before
+        shop.devices.reader.insert_card(GOOD_CARD)
+        assert shop.card_sale("R1")["outcome"] == "completed"
+        agree(host, shop)
+
+
+def times_opened(shop: ShopBench, name: str) -> int:
+    devices = {device["name"]: device for device in shop.agent.call("device.list", {})["devices"]}
+    return int(devices[name]["counters"].get("opened", 0)) if devices[name]["state"] == "ready" else 0
 
 
 def test_the_status_file_tells_at_once_that_a_device_went_away(shop: ShopBench) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import hwsim
+from hwsim.devices.contactless import ContactlessReader
 from hwsim.devices.device import SimDevice
 from hwsim.devices.pinpad import PinPad
 from hwsim.devices.printer import Printer
@@ -21,7 +22,7 @@ LONG_AFTER_S = 600.0
 def devices() -> dict[str, SimDevice]:
     pad = PinPad()
     pad.load_key(0, "master")
-    return {"printer": Printer(), "reader": SerialReader(), "pinpad": pad}
+    return {"printer": Printer(), "reader": SerialReader(), "pinpad": pad, "contactless": ContactlessReader()}
 
 
 def test_the_library_has_at_least_forty_scenarios() -> None:
