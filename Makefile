@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests of one file stay in one process: they share ports, ptys and processes. The long files of tests/crash come early.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench demo test check lint set-up clean simulate soak
+.PHONY: bench demo test check lint set-up clean simulate soak deb sbom lock
 set-up: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
@@ -35,6 +35,17 @@ lint: set-up
 
 bench: set-up
 	$(BIN)/python -m tests.bench $(BENCH)
+
+# The Debian package, in build/; its bill of materials lies inside, that of an installation with pip beside it.
+deb: set-up sbom
+	$(BIN)/python udev/make_deb.py
+
+sbom: set-up
+	$(BIN)/python udev/make_sbom.py build/sbom.cdx.json
+
+# Pins the newest versions with their hashes; a release does this once, and commits the file.
+lock: set-up
+	$(BIN)/python udev/make_lock.py --write
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo *.egg-info

@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -151,7 +152,10 @@ def _run(line: str, configuration: str, language: str) -> tuple[str, int]:
 def _stage(name: str) -> Iterator[tuple[str, Callable[[str], None]]]:
     """The simulators' process: the drill's configuration, and how to tell it something. Raises CommandError."""
     line = [sys.executable, "-m", STAGE, name]
-    process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A package keeps all of us in a directory of its own, which a new interpreter does not search by itself.
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen(line, **pipes, text=True, env=environment)
     assert process.stdin is not None
     assert process.stdout is not None
     try:

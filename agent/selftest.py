@@ -26,6 +26,8 @@ Result = Literal["pass", "warn", "fail"]
 
 # A clock before this stands wrong for certain: this release did not exist then.
 RELEASED = datetime(2025, 1, 1, tzinfo=UTC)
+# Where the Debian package puts them; a file of the same name under /etc takes its place, so that is looked at first.
+PACKAGED_RULES = Path("/usr/lib/udev/rules.d/70-pos-devices.rules")
 # Made by systemd-timesyncd, and by chrony's and ntpd's units, when the clock is synchronised (systemd.time-wait-sync).
 SYNCHRONISED = (Path("/run/systemd/timesync/synchronized"), Path("/run/chrony"), Path("/run/ntpd.pid"))
 
@@ -278,8 +280,9 @@ def _udev(bench: Bench) -> Iterator[Finding]:
     if not named:
         yield Finding("T-UDEV", "pass", "", _seen("no-serial"))
         return
-    installed = bench.configuration.selftest.udev_rules
-    if not installed.exists():
+    known = (bench.configuration.selftest.udev_rules, PACKAGED_RULES)
+    installed = next((path for path in known if path.exists()), None)
+    if installed is None:
         yield Finding("T-UDEV", "warn", "", _seen("not-installed"))
     elif bench.shipped_rules and installed.read_bytes() != bench.shipped_rules.read_bytes():
         yield Finding("T-UDEV", "warn", "", _seen("old-rules"))

@@ -1,0 +1,269 @@
+"""The package in a clean Debian root: installed offline, upgraded while it owes, not removed while it owes, purged."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hwsim.host import HostServer
+from hwsim.host.keys import UNIONPAY_MAK_DOUBLE
+from hwsim.host.settings import HostSettings
+from tests.agent_bench import CARD, CONFIGURATION
+from tests.debian_root import DebianRoot, archive
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "pos-reversal-agent"
+STATE = "/var/lib/reversald"
+OVERRIDE = "/etc/reversald/remove-although-pending"
+REASON = "Li Wei, shop 12: terminal is scrapped, the bank booked by hand"
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def built(directory: Path, version: str) -> Path:
+    command = [sys.executable, "udev/make_deb.py", "--version", version, "--output", str(directory)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    if "could not be had" in done.stderr:
+        pytest.skip(f"the wheels to ship cannot be had here: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    archive()
+    directory = tmp_path_factory.mktemp("packages")
+    return built(directory, "0.1.0"), built(directory, "0.1.1")
+
+
+@pytest.fixture
+def root(tmp_path: Path, packages: tuple[Path, Path]) -> Iterator[DebianRoot]:
+    clean = DebianRoot(tmp_path / "root")
+    yield clean
+    clean.close()
+
+
+@pytest.fixture
+def host() -> Iterator[HostServer]:
+    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
+        yield server
+
+
+def configure(root: DebianRoot, host: HostServer) -> None:
+    """As a technician would: written by root, read by the daemon."""
+    owner = root.file(STATE).stat()
+    text = CONFIGURATION.format(
+        directory="/x",
+        confirm="by-application",
+        confirm_timeout_s=60,
+        reserve_bytes=1 << 20,
+        mirror="",
+        profile="unionpay-pos",
+        hosts=f'"{host.address}"',
+        mac="software",
+        mac_key='mac_key_file = "/etc/reversald/mac.key"',
+        more="",
+        reply_timeout_s=0.5,
+        overtake_window_s=1.0,
+    )
+    text = text.replace('"/x/state"', f'"{STATE}"').replace('"/x/run"', '"/run/reversald"')
+    root.file("/etc/reversald/reversald.toml").write_text(text)
+    key = root.file("/etc/reversald/mac.key")
+    key.write_text(UNIONPAY_MAK_DOUBLE.hex())
+    key.chmod(0o600)
+    subprocess.run(["chown", f"{owner.st_uid}:{owner.st_gid}", str(key)], check=True)
+
+
+def items(root: DebianRoot) -> list[dict[str, object]]:
+    done = root.run("reversalctl", "--json", "list", check=False)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"id"')]
+
+
+def answers(root: DebianRoot) -> bool:
+    return root.run("reversalctl", "--json", "list", check=False).returncode == 0
+
+
+def owe(root: DebianRoot, host: HostServer) -> None:
+    """A sale whose answer is lost, and a host that does not acknowledge."""
+    host.faults.add("0200", "drop-reply")
+    host.faults.add("reversal", "drop-reply", count=None)
+    sale = {"lane": "main", "reference": "R1", "amount_minor": 1250, **CARD}
+    program = (
+        "import sys; sys.path.insert(0, '/usr/lib/pos-reversal-agent')\n"
+        "from agent.client import AgentClient\n"
+        f"AgentClient().call('transaction.run', {sale!r})\n"
+    )
+    root.run("/usr/bin/python3", "-c", program)
+    assert [one["state"] for one in items(root)] == ["reversing"]
+
+
+def started(root: DebianRoot, host: HostServer, package: Path) -> None:
+    """Installed, configured, running."""
+    root.install(package)
+    configure(root, host)
+    root.run("/etc/init.d/reversald", "start")
+    root.until(lambda: answers(root), "the daemon answers")
+
+
+def state_of_package(root: DebianRoot) -> str:
+    done = root.run("dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Version}", PACKAGE, check=False)
+    return done.stdout.strip()
+
+
+def test_it_installs_offline_with_its_users_rights_and_programs(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    told = root.install(packages[0]).stdout
+    assert "reversalctl provision" in told
+    assert state_of_package(root) == "ii  0.1.0"
+    assert "reversalctl 0.1.0" in root.run("reversalctl", "version").stdout
+    for place, mode in {"/etc/reversald": 0o750, STATE: 0o700, "/run/reversald": 0o755}.items():
+        assert stat.S_IMODE(root.file(place).stat().st_mode) == mode, place
+    assert "dialout" in root.run("id", "reversald").stdout
+    assert list(root.file("/usr/lib/pos-reversal-agent/agent/__pycache__").glob("daemon.*.pyc"))
+    assert "E-CONFIG" in root.run("reversald", "--check-config", check=False).stdout
+    root.run("reversald", "--check-config", "--config", "/etc/reversald/reversald.toml.example")
+    assert root.run("dpkg", "--verify", PACKAGE).stdout == ""
+    assert root.run("bash", "-n", "/usr/share/bash-completion/completions/reversalctl").returncode == 0
+    configure(root, host)
+    root.run("/etc/init.d/reversald", "start")
+    root.until(lambda: answers(root), "the daemon answers")
+    pid = root.file("/run/reversald.pid").read_text().strip()
+    assert Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[0] != "0"
+
+
+def test_nothing_pending_removes_and_purges_without_a_trace(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    started(root, host, packages[0])
+    root.run("dpkg", "--remove", PACKAGE)
+    assert root.file(f"{STATE}/journal.db").exists()
+    assert root.file("/etc/reversald/reversald.toml").exists()
+    assert not root.file("/usr/lib/pos-reversal-agent").exists()
+    root.run("dpkg", "--purge", PACKAGE)
+    for place in (STATE, "/etc/reversald", "/run/reversald", "/etc/init.d/reversald", "/usr/share/doc/" + PACKAGE):
+        assert not root.file(place).exists(), place
+
+
+def test_an_upgrade_stops_the_agent_and_what_is_pending_is_sent_by_the_new_one(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    started(root, host, packages[0])
+    owe(root, host)
+    before = items(root)[0]
+    pid = root.file("/run/reversald.pid").read_text()
+    told = root.install(packages[1]).stdout
+    assert state_of_package(root) == "ii  0.1.1", told
+    assert root.file("/run/reversald.pid").read_text() != pid
+    assert "stopping" in root.log()
+    root.until(lambda: answers(root), "the new daemon answers")
+    after = items(root)[0]
+    assert {name: after[name] for name in ("id", "stan", "amount")} == {
+        name: before[name] for name in ("id", "stan", "amount")
+    }
+    host.faults.clear()
+    root.until(lambda: not items(root), "the reversal is acknowledged")
+    root.run("/etc/init.d/reversald", "stop")
+    assert "whole: nothing is missing" in root.run("reversalctl", "verify").stdout
+    assert "1 reversed" in root.run("reversalctl", "verify").stdout
+
+
+def test_a_daemon_that_the_package_may_not_stop_is_neither_upgraded_nor_removed(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    started(root, host, packages[0])
+    root.policy.unlink()
+    for command in (["--install", f"/tmp/{packages[0].name}"], ["--remove", PACKAGE]):
+        refused = root.run("dpkg", *command, check=False)
+        assert refused.returncode != 0
+        assert "the agent still runs: stop it first" in refused.stdout
+        assert state_of_package(root)[1] == "i"
+    assert answers(root)
+
+
+def test_while_something_is_pending_neither_a_living_nor_a_dead_agent_can_be_removed(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    started(root, host, packages[0])
+    owe(root, host)
+    owed = str(items(root)[0]["id"])
+    for how in ("--remove", "--purge"):
+        refused = root.run("dpkg", how, PACKAGE, check=False)
+        assert refused.returncode != 0
+        assert owed in refused.stdout
+        assert "1 items are pending" in refused.stdout
+        assert "还有 1 笔未完成" in refused.stdout
+        assert state_of_package(root)[1] == "i"
+    root.until(lambda: answers(root), "the refusal left the agent running")
+    root.run("/etc/init.d/reversald", "stop")
+    dead = root.run("dpkg", "--purge", PACKAGE, check=False)
+    assert dead.returncode != 0
+    assert owed in dead.stdout
+    assert root.file(f"{STATE}/journal.db").exists()
+    host.faults.clear()
+    root.until(lambda: answers(root) and not items(root), "the agent was started again and sends")
+    root.run("dpkg", "--purge", PACKAGE)
+
+
+def test_what_cannot_be_read_is_not_taken_for_empty(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    started(root, host, packages[0])
+    owe(root, host)
+    root.run("/etc/init.d/reversald", "stop")
+    key = root.file(f"{STATE}/data.key")
+    kept = key.read_bytes()
+    key.unlink()
+    refused = root.run("dpkg", "--remove", PACKAGE, check=False)
+    assert refused.returncode != 0
+    assert "nobody can say what is pending" in refused.stdout
+    key.write_bytes(kept)
+    key.chmod(0o600)
+    root.file("/etc/reversald/reversald.toml").write_text("[agent\n")
+    assert root.run("dpkg", "--remove", PACKAGE, check=False).returncode != 0
+
+
+def test_an_override_is_recorded_and_the_journal_outlives_even_the_purge(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    started(root, host, packages[0])
+    owe(root, host)
+    owed = str(items(root)[0]["id"])
+    root.file(OVERRIDE).write_text("short\n")
+    assert root.run("dpkg", "--remove", PACKAGE, check=False).returncode != 0
+    root.file(OVERRIDE).write_text(REASON + "\n")
+    root.run("dpkg", "--remove", PACKAGE)
+    entries = [json.loads(line) for line in root.file(f"{STATE}/maintenance.jsonl").read_text().splitlines()]
+    assert len(entries) == 1
+    assert REASON in entries[0]["text"]
+    assert owed in entries[0]["text"]
+    root.file(OVERRIDE).unlink()
+    refused = root.run("dpkg", "--purge", PACKAGE, check=False)
+    assert refused.returncode != 0
+    assert "were pending" in refused.stdout
+    assert root.file(f"{STATE}/journal.db").exists()
+    told = root.run("dpkg", "--purge", PACKAGE, env={"REVERSALD_REMOVE_ALTHOUGH_PENDING": REASON}).stdout
+    (aside,) = root.file("/var/backups").glob(f"{PACKAGE}-*")
+    assert f"/var/backups/{aside.name}" in told
+    assert (aside / "state/journal.db").exists()
+    assert (aside / "state/data.key").exists()
+    assert REASON in (aside / "WHY").read_text()
+    assert stat.S_IMODE(aside.stat().st_mode) == 0o700
+
+
+def test_a_removed_agent_that_owes_can_be_installed_again_and_sends(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    started(root, host, packages[0])
+    owe(root, host)
+    root.run("dpkg", "--remove", PACKAGE, env={"REVERSALD_REMOVE_ALTHOUGH_PENDING": REASON})
+    host.faults.clear()
+    root.install(packages[1])
+    root.until(lambda: answers(root) and not items(root), "it sends what it owed")
+    assert not root.file(f"{STATE}/.nothing-was-pending").exists()

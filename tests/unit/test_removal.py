@@ -1,0 +1,168 @@
+"""The agent is not removed while it owes, nor while nobody can say whether it owes."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from agent import config
+from agent.journal import Journal
+from agent.journal_contract import Entry
+from agent.removal import EX_OK, EX_REFUSED, RemovalError, main, pending, places, running
+from agent.vault import Vault
+
+REASON = "Zhang, shop 3: the board is scrapped"
+CONFIGURATION = """
+[agent]
+state_dir = "state"
+run_dir = "run"
+socket = "s"
+
+[journal]
+path = "money.db"
+
+[[lane]]
+name = "till-1"
+profile = "iso87-ascii"
+terminal_id = "10000001"
+merchant_id = "104110045110012"
+hosts = ["192.0.2.1:5000"]
+"""
+
+
+def entry(number: int, state: str, *, open_: bool) -> Entry:
+    public = {"amount_minor": 1250, "currency": "156", "masked_pan": "620000******0005"}
+    time = "2026-11-22T12:00:00Z"
+    return Entry(f"till-1-{number}", "till-1", f"R{number}", state, open_, "e", json.dumps(public), b"body", time)
+
+
+class Shop:
+    """A configuration and a journal that some daemon left."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "reversald.toml"
+        self.file.write_text(CONFIGURATION)
+        self.state = directory / "state"
+        self.state.mkdir(mode=0o700)
+
+    def open(self) -> Journal:
+        vault = Vault.open_or_create(self.state / "data.key", (self.state / "money.db",))
+        mark = self.state / "highwater"
+        return Journal.open(self.state / "money.db", vault, mark, presize_bytes=0, reserve_bytes=0, create=True)
+
+    def ask(self, *options: str) -> int:
+        return main(["--config", str(self.file), *options])
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def owing(shop: Shop) -> Shop:
+    journal = shop.open()
+    journal.append([entry(1, "reversing", open_=True), entry(2, "completed", open_=False)])
+    journal.close()
+    return shop
+
+
+def test_the_places_are_those_of_the_configuration(shop: Shop) -> None:
+    whole, found = config.load(shop.file), places(shop.file)
+    assert found.state_dir == whole.agent.state_dir
+    assert (found.journal, found.highwater) == (whole.journal.path, whole.journal.highwater)
+    assert (found.key_file, found.socket) == (whole.keys.data_key_file, whole.agent.socket)
+
+
+def test_a_configuration_that_is_wrong_elsewhere_does_not_hide_the_journal(shop: Shop) -> None:
+    shop.file.write_text(CONFIGURATION.replace('"iso87-ascii"', "7") + "\nnonsense = true\n")
+    assert places(shop.file).journal == shop.state / "money.db"
+
+
+def test_nothing_was_ever_sold(shop: Shop) -> None:
+    assert shop.ask() == EX_OK
+    assert main(["--config", str(shop.file.with_name("none.toml"))]) == EX_OK
+
+
+def test_what_is_pending_is_listed_in_both_languages(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert owing(shop).ask() == EX_REFUSED
+    told = capsys.readouterr().err
+    assert "1 items are pending" in told
+    assert "还有 1 笔未完成" in told
+    assert "till-1-1  till-1  CNY 12.50  620000******0005  reversing" in told
+    assert "till-1-2" not in told
+
+
+def test_nothing_is_pending_any_more(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = owing(shop).open()
+    journal.append([entry(1, "reversed", open_=False)])
+    journal.close()
+    assert shop.ask() == EX_OK
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("what", ["money.db", "data.key", "highwater"])
+def test_a_missing_file_is_not_taken_for_nothing_pending(shop: Shop, what: str) -> None:
+    (owing(shop).state / what).unlink()
+    with pytest.raises(RemovalError):
+        pending(places(shop.file))
+    assert shop.ask() == EX_REFUSED
+
+
+def test_a_damaged_journal_is_not_taken_for_nothing_pending(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    database = owing(shop).state / "money.db"
+    body = bytearray(database.read_bytes())
+    at = body.find(b"reversing")
+    body[at : at + 9] = b"completed"
+    database.write_bytes(body)
+    assert shop.ask() == EX_REFUSED
+    assert "nobody can say what is pending" in capsys.readouterr().err
+
+
+def test_a_configuration_that_cannot_be_read_refuses(shop: Shop) -> None:
+    owing(shop).file.write_text("[agent")
+    assert shop.ask() == EX_REFUSED
+
+
+def test_an_override_is_recorded_before_it_is_granted(shop: Shop) -> None:
+    assert owing(shop).ask("--although", REASON) == EX_OK
+    log = shop.state / "maintenance.jsonl"
+    (line,) = log.read_text().splitlines()
+    told = json.loads(line)
+    assert REASON in told["text"]
+    assert "till-1-1" in told["text"]
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_an_override_that_cannot_be_recorded_is_not_granted(shop: Shop) -> None:
+    (owing(shop).state / "maintenance.jsonl").mkdir()
+    assert shop.ask("--although", REASON) == EX_REFUSED
+
+
+@pytest.mark.parametrize("reason", ["no", "x" * 300, "two\nlines of text"])
+def test_an_override_says_who_and_why(shop: Shop, reason: str) -> None:
+    assert owing(shop).ask("--although", reason) == EX_REFUSED
+    assert not (shop.state / "maintenance.jsonl").exists()
+
+
+def test_an_override_never_shows_a_card_number(shop: Shop) -> None:
+    assert owing(shop).ask("--although", "Zhang: card 6200000000000005 was refunded") == EX_OK
+    assert "6200000000000005" not in (shop.state / "maintenance.jsonl").read_text()
+
+
+def test_a_running_daemon_is_noticed_and_refuses_where_it_does_not_answer(shop: Shop) -> None:
+    journal = owing(shop).open()
+    assert running(places(shop.file))
+    assert shop.ask("--running") == EX_OK
+    assert shop.ask() == EX_REFUSED
+    journal.close()
+    assert shop.ask("--running") == EX_REFUSED
+
+
+def test_asking_changes_nothing(shop: Shop) -> None:
+    owing(shop)
+    before = {path: path.read_bytes() for path in shop.state.iterdir() if path.suffix != ".lock"}
+    shop.ask()
+    assert {path: path.read_bytes() for path in shop.state.iterdir() if path.suffix != ".lock"} == before
