@@ -19,9 +19,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from agent import archive_note
 from agent import journal_space as space
 from agent.highwater import Mark
+from agent.journal_archive import ArchiveLookUp, archive_path
+from agent.journal_archiving import Step, Window, prepare, remove
+from agent.journal_check import Findings, check_pending
 from agent.journal_contract import (
     Entry,
     JournalError,
@@ -33,12 +38,14 @@ from agent.journal_contract import (
     Store,
     Stored,
     StoreHealth,
+    Waiting,
 )
-from agent.journal_current import after
+from agent.journal_current import after, states_of
 from agent.journal_health import CommitTimes
-from agent.journal_open import SALVAGE_HINT, Opened, keep_for_ever, open_files, start_errors
+from agent.journal_open import SALVAGE_HINT, Opened, keep_for_ever, open_files, refuse_problems, start_errors
 from agent.journal_read import history, record_at, stored
 from agent.journal_room import Room
+from agent.journal_rows import page
 from agent.journal_schema import INSERT_RECORD, Current, Record, chain_code, copy_database, seal_context
 from agent.vault import Vault, VaultError
 
@@ -84,6 +91,8 @@ class Journal:
         self._room = room
         self._doubt = ""  # why no further call is answered; "" while all is well
         self._times = CommitTimes()
+        self._archive = ArchiveLookUp(archive_path(path))
+        self._note = archive_note.newest_note(opened.connection)
         self._reserve_bytes = 0
         self._bytes_max = 0
 
@@ -101,6 +110,7 @@ class Journal:
         max_bytes: int = 1024 * MIB,
         create: bool = False,
         check_last: int | None = CHECK_LAST,
+        pending_max: int | None = None,
         checkpoint_frames: int = space.CHECKPOINT_FRAMES,
         clock: Callable[[], float] = time.perf_counter,
     ) -> Journal:
@@ -108,10 +118,11 @@ class Journal:
 
         `presize_bytes` of room for acknowledgements are taken at once (0: none), `reserve_bytes` of the disk stay free
         of new sales, `max_bytes` is the most that the database may hold, `check_last` how many records are walked
-        (None: all), after `checkpoint_frames` pages the log is emptied. Raises JournalUnreadable and JournalLocked.
+        (None: all), after `checkpoint_frames` pages the log is emptied. With more than `pending_max` pending ones the
+        owner takes each with `checked` (None: all are checked here). Raises JournalUnreadable and JournalLocked.
         """
         path = path.absolute()
-        opened = open_files(path, vault, highwater_path.absolute(), create, check_last)
+        opened = open_files(path, vault, highwater_path.absolute(), create, check_last, pending_max)
         try:
             with start_errors(path):
                 rows = presize_bytes // space.FILLER_BYTES
@@ -140,6 +151,7 @@ class Journal:
             self._room.checkpoint()
         self._doubt = "the journal is closed"
         self._files.mark.close()
+        self._archive.close()
         self._connection.close()
         self._room.leave()
         self._files.lock.release()
@@ -224,9 +236,12 @@ class Journal:
         return records
 
     def _record(self, seq: int, entry: Entry, before: Current | None, counters: str, chain: bytes) -> Record:
+        secret = entry.secret
+        if before is None and entry.txn_id and self._note is not None and (again := self._again(entry.txn_id)):
+            before, secret = again[0], secret or again[1]
         if before and (entry.lane, entry.reference) != (before.lane, before.reference):
             raise ValueError(f"transaction {entry.txn_id} cannot change its lane or reference")
-        sealed = self._vault.seal(entry.secret, seal_context(entry.txn_id, seq)) if entry.secret else b""
+        sealed = self._vault.seal(secret, seal_context(entry.txn_id, seq)) if secret else b""
         numbers = (seq, before.last_seq if before else 0)
         names = (entry.txn_id, entry.lane, entry.reference, entry.state)
         rest = (entry.event, entry.at_utc, entry.public, counters)
@@ -236,6 +251,11 @@ class Journal:
             chain, [*(one.encode("utf-8", "replace") for one in columns), sealed, key_id.encode()], key_id, self._vault
         )
         return Record(*numbers, *names, pending, *rest, sealed, key_id, code)
+
+    def _again(self, txn_id: str) -> tuple[Current, bytes] | None:
+        """A transaction that was archived, over for long, and for which something comes now; with its secret."""
+        read = lambda old, row: (row, stored(old, self._vault, row).entry.secret)  # noqa: E731
+        return self._archive.read(lambda: self._archive.current(txn_id), read)
 
     def _commit(self, records: list[Record]) -> None:
         """Writes them durably, and the mark behind them."""
@@ -253,12 +273,53 @@ class Journal:
         began = self._clock()
         connection.execute("COMMIT")
         self._times.note(self._clock() - began)
-        last = records[-1]
+        self._advance(records[-1], pages)
+
+    def _advance(self, last: Record, pages: int) -> None:
+        """After a commit: the mark outside follows."""
         self._head = Mark(self._head.journal_id, last.seq, last.chain)
         self._files.mark.write(self._head)
         if self._times.commits % MARK_SYNC_COMMITS == 0:
             self._files.mark.sync()
         self._room.note(pages)
+
+    # -- archive -------------------------------------------------------------------------------------------------
+
+    def archive(self, window: Window, at_utc: str, least: int = 0) -> Step | None:
+        """One bounded step: copies old records into the archive, then removes those whose transactions are over.
+
+        None if nothing, or fewer than `least` records, would go. Raises ArchiveError: the journal is as it was; and
+        JournalFailed.
+        """
+        with self._in_doubt("archive"):
+            self._settle()
+        step = prepare(self._connection, self._archive.path, self.journal_id, self._vault, window, least)
+        if step is not None:
+            with self._in_doubt("archive"):
+                self._remove(step, at_utc)
+        return step
+
+    def _remove(self, step: Step, at_utc: str) -> None:
+        counters = self._standing.counters()
+        noted = json.dumps(counters, sort_keys=True, separators=(",", ":")) if counters else ""
+        entry = Entry("", "", "", "", False, archive_note.EVENT, step.note.text(), b"", at_utc)
+        record = self._record(self._head.seq + 1, entry, None, noted, self._head.chain)
+        frames = _COMMIT_FRAMES + len(step.seqs) // 2 + 2 * len(step.over) // 10
+        self._room.prepare(frames)
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute(INSERT_RECORD, record)
+        remove(self._connection, step, record.seq)
+        self._standing.count(record.seq, counters)
+        self._standing.settle()
+        self._connection.execute("COMMIT")
+        self._standing.forget(states_of(step.over))
+        self._note = step.note
+        self._advance(record, frames)
+
+    @property
+    def archived_upto(self) -> int:
+        """The last record of those that were archived; 0 if none."""
+        return self._note.upto if self._note else 0
 
     @contextmanager
     def _in_doubt(self, what: str) -> Iterator[None]:
@@ -290,28 +351,61 @@ class Journal:
         with self._reading():
             return [stored(self._connection, self._vault, row) for row in self._standing.pending()]
 
+    def waiting(self) -> list[Waiting]:
+        """The same without a look at their records."""
+        with self._reading():
+            return [Waiting(row.txn_id, row.lane, row.state) for row in self._standing.pending()]
+
+    def checked(self, txn_id: str) -> Stored | None:
+        """As `get`, its newest record and its body checked as a start does. Raises JournalUnreadable."""
+        with self._reading():
+            row = self._standing.current(txn_id)
+            if row is None:
+                return None
+            findings = Findings(journal_id=self._head.journal_id, archived=self._note)
+            check_pending(self._connection, self._vault, findings, row)
+            refuse_problems(self._path, findings)
+            return stored(self._connection, self._vault, row)
+
     def find(self, lane: str, reference: str) -> Stored | None:
         """The transaction with the application's own reference; the newest, should a reference have been used twice."""
         with self._reading():
             row = self._standing.by_reference(lane, reference)
-            return stored(self._connection, self._vault, row) if row else None
+            return self._stored(row, lambda: self._archive.by_reference(lane, reference))
 
     def get(self, txn_id: str) -> Stored | None:
         """One transaction as it stands now."""
         with self._reading():
-            row = self._standing.current(txn_id)
-            return stored(self._connection, self._vault, row) if row else None
+            return self._stored(self._standing.current(txn_id), lambda: self._archive.current(txn_id))
+
+    def _stored(self, row: Current | None, archived: Callable[[], Current | None]) -> Stored | None:
+        if row is not None:
+            return stored(self._connection, self._vault, row)
+        if self._note is None:
+            return None
+        return self._archive.read(archived, lambda connection, old: stored(connection, self._vault, old))
 
     def history(self, txn_id: str) -> list[Row]:
-        """Every entry of one transaction, oldest first."""
+        """Every entry of one transaction, oldest first, also of what is archived."""
         with self._reading():
             row = self._standing.current(txn_id)
-            return history(self._connection, row.last_seq) if row else []
+            rows = history(self._connection, row.last_seq, row.first_seq) if row else []
+            if self._note is None or (rows and not rows[0].previous):
+                return rows
+            find = lambda: self._archive.current(txn_id)  # noqa: E731
+            older = self._archive.read(find, lambda connection, old: history(connection, old.last_seq, old.first_seq))
+            kept = {one.seq for one in rows}
+            return [one for one in older or [] if one.seq not in kept] + rows
 
     def recent(self, limit: int) -> list[Row]:
         """The latest entry of the `limit` transactions that changed last, newest first."""
         with self._reading():
             return [record_at(self._connection, seq).row() for seq in self._standing.recent(limit)]
+
+    def rows(self, after: int, limit: int) -> dict[str, Any]:
+        """A page of records for those who only look (agent/journal_rows.py)."""
+        with self._reading():
+            return page(self._connection, after, limit, self._head.seq)
 
     def counters(self) -> dict[str, int]:
         """Every named counter."""
@@ -354,6 +448,8 @@ class Journal:
             found.append(f"W-STORE-SIZE: the journal holds {used // MIB} of at most {self._bytes_max // MIB} MiB")
         if not self._room.complete:
             found.append("W-STORE-ROOM: the room for acknowledgements is not complete: the disk was full")
+        if self._archive.error:
+            found.append(f"W-STORE-ARCHIVE: {self._archive.error}")
         return found
 
     @contextmanager

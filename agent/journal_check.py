@@ -63,11 +63,14 @@ class Findings:
         self.problems.append(Problem(kind, seq, text))
 
 
-def check_journal(connection: sqlite3.Connection, vault: Vault | None, last: int | None = None) -> Findings:
+def check_journal(
+    connection: sqlite3.Connection, vault: Vault | None, last: int | None = None, pending_max: int | None = None
+) -> Findings:
     """Everything that can be known from the database alone.
 
     `last`: only so many of the newest records are walked (None: all); pages and the derived tables are checked whole
-    in any case. Without a vault neither chain nor seals can be checked.
+    in any case. Without a vault neither chain nor seals can be checked. With more than `pending_max` pending
+    transactions their bodies are left to `check_pending`, one by one.
     """
     findings = Findings()
     try:
@@ -78,7 +81,9 @@ def check_journal(connection: sqlite3.Connection, vault: Vault | None, last: int
         _check_current(connection, findings)
         _check_counters(connection, findings)
         if vault is not None:
-            _check_pending_bodies(connection, vault, findings)
+            pending = Standing.read_back(connection).pending()
+            for current in pending if pending_max is None or len(pending) <= pending_max else ():
+                check_pending(connection, vault, findings, current)
     except READ_ERRORS as error:
         findings.add("DAMAGED", 0, f"the database is damaged: {error}")
     return findings
@@ -214,7 +219,7 @@ def _check_link(before: bytes | None, record: Record, vault: Vault | None, findi
 _CURRENT_CONTRADICTS = """
 SELECT c.txn_id, c.last_seq FROM current c
 LEFT JOIN record l ON l.seq = c.last_seq LEFT JOIN record f ON f.seq = c.first_seq
-WHERE l.seq IS NULL OR f.seq IS NULL OR f.previous <> 0 OR f.txn_id <> c.txn_id OR l.txn_id <> c.txn_id
+WHERE l.seq IS NULL OR f.seq IS NULL OR f.previous > ? OR f.txn_id <> c.txn_id OR l.txn_id <> c.txn_id
    OR l.lane <> c.lane OR l.reference <> c.reference OR l.state <> c.state OR l.pending <> c.pending OR c.last_seq > ?
 """
 _LATEST_CONTRADICTS = """
@@ -228,8 +233,9 @@ SELECT txn_id, newest FROM (
 
 def _check_current(connection: sqlite3.Connection, findings: Findings) -> None:
     settled = settled_seq(connection)
-    for query in (_CURRENT_CONTRADICTS, _LATEST_CONTRADICTS):
-        for txn_id, seq in connection.execute(f"{query} LIMIT {_EXAMPLES}", (settled,)):
+    archived = findings.archived.upto if findings.archived else 0  # what was archived may have been noted again since
+    for query, values in ((_CURRENT_CONTRADICTS, (archived, settled)), (_LATEST_CONTRADICTS, (settled,))):
+        for txn_id, seq in connection.execute(f"{query} LIMIT {_EXAMPLES}", values):
             # Only the first query names the record that should be there; the other one names what still is.
             suspect = seq if query is _CURRENT_CONTRADICTS and isinstance(seq, int) else 0
             findings.add("DAMAGED", suspect, f"the current state of transaction {txn_id} contradicts record {seq}")
@@ -248,12 +254,12 @@ def _check_counters(connection: sqlite3.Connection, findings: Findings) -> None:
         findings.add("DAMAGED", 0, "the counters contradict the records")
 
 
-def _check_pending_bodies(connection: sqlite3.Connection, vault: Vault, findings: Findings) -> None:
-    for current in Standing.read_back(connection).pending():
-        for seq in {current.last_seq, current.sealed_seq} - {0}:
-            _check_record_alone(connection, vault, seq, findings)
-        if current.sealed_seq:
-            _check_body(connection, vault, current, findings)
+def check_pending(connection: sqlite3.Connection, vault: Vault, findings: Findings, current: Current) -> None:
+    """What the agent will act on: the newest record of a transaction and the one that holds its body."""
+    for seq in {current.last_seq, current.sealed_seq} - {0}:
+        _check_record_alone(connection, vault, seq, findings)
+    if current.sealed_seq:
+        _check_body(connection, vault, current, findings)
 
 
 def _check_record_alone(connection: sqlite3.Connection, vault: Vault, seq: int, findings: Findings) -> None:

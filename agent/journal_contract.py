@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from protocol.errors import AgentError
 from protocol.frozen import dataclass
@@ -44,6 +44,14 @@ class Stored:
 
     entry: Entry
     seq: int
+
+
+class Waiting(NamedTuple):
+    """A pending transaction before its records are read."""
+
+    txn_id: str
+    lane: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +90,18 @@ class Store(Protocol):
     @property
     def journal_id(self) -> str: ...
 
+    @property
+    def archived_upto(self) -> int: ...
+
     def append(self, entries: Sequence[Entry], counters: Mapping[str, int] = ...) -> int: ...
 
     def admit(self) -> None: ...
 
     def pending(self) -> list[Stored]: ...
+
+    def waiting(self) -> list[Waiting]: ...
+
+    def checked(self, txn_id: str) -> Stored | None: ...
 
     def find(self, lane: str, reference: str) -> Stored | None: ...
 

@@ -24,11 +24,11 @@ def stored(connection: sqlite3.Connection, vault: Vault, current: Current) -> St
     return Stored(entry, row.seq)
 
 
-def history(connection: sqlite3.Connection, last_seq: int) -> list[Row]:
-    """Every entry of the transaction whose newest one is `last_seq`, oldest first, along `previous`."""
+def history(connection: sqlite3.Connection, last_seq: int, first_seq: int) -> list[Row]:
+    """Every entry of the transaction with these first and last records, oldest first, along `previous`."""
     seq = last_seq
     rows: list[Row] = []
-    while seq:
+    while seq >= first_seq:
         rows.append(record_at(connection, seq).row())
         seq = rows[-1].previous
     return rows[::-1]

@@ -165,6 +165,8 @@ def merge(journal: Store, image: MirrorImage) -> Merged:
     added, doubtful = [], []
     for stored in image.pending:
         known = journal.get(stored.entry.txn_id)
+        if known is None and stored.seq <= journal.archived_upto and image.journal_id == journal.journal_id:
+            continue  # it was over and is archived, perhaps in a file that was put away
         if known is None or (known.entry.pending and _is_newer(journal, image, stored, known)):
             added.append(stored.entry)
         elif known.entry.pending and not _in_history(journal, stored.entry):

@@ -100,14 +100,25 @@ def _readable(copy: Path, path: Path) -> Iterator[sqlite3.Connection]:
 
 def _save_all(connection: sqlite3.Connection, vault: Vault, last: int, new: Journal, report: SalvageReport) -> None:
     chain: bytes | None = None
+    follows = 1
     for item in readable_records(connection, 1, last):
         if isinstance(item, Unreadable):
             report.lost[item.seq] = item.text
-            chain = None
+            chain, follows = None, item.seq + 1
             continue
-        _judge(chain, item, vault, report)
+        _judge(chain if item.seq == follows else _kept_link(connection, item.seq), item, vault, report)
         _save(item, vault, new, report)
         chain = item.chain if isinstance(item.chain, bytes) else None
+        follows = item.seq + 1  # any other one has lost its neighbour to the archive
+
+
+def _kept_link(connection: sqlite3.Connection, seq: int) -> bytes | None:
+    """The chain value before a record that stayed when its neighbours were archived."""
+    try:
+        found = connection.execute("SELECT chain FROM link WHERE seq = ?", (seq - 1,)).fetchone()
+    except READ_ERRORS:
+        return None
+    return bytes(found[0]) if found else None
 
 
 def _judge(before: bytes | None, record: Record, vault: Vault, report: SalvageReport) -> None:

@@ -6,13 +6,16 @@ The balance counts every transaction that was ever begun against the states that
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from dataclasses import field
 from pathlib import Path
 
+from agent.archive_note import ArchiveNote
+from agent.archive_walk import ArchiveReport, walk_archive
 from agent.highwater import Mark, read_mark
+from agent.journal_archive import archive_path
+from agent.journal_archiving import money
 from agent.journal_check import Findings, Problem, Unreadable, check_journal, last_known_seq, readable_records
 from agent.journal_contract import JournalUnreadable
 from agent.journal_image import held, image_of, reading
@@ -21,6 +24,8 @@ from agent.journal_open import log_path, mark_problem, start_errors
 from agent.journal_schema import READ_ERRORS, Record, seal_context
 from agent.vault import Vault, VaultError
 from protocol.frozen import dataclass
+
+ARCHIVED = "archived"  # stands for the batch: the archive's totals are by lane, currency and state
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,15 @@ class VerifyReport:
     mark_seq: int | None = None
     sums: list[BatchSum] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    archive: ArchiveReport | None = None
+    archived: int = 0  # transactions that are in the archive alone
+    again: int = 0  # of those here: archived before, and noted again since
+    exported: bool = False
 
     @property
     def whole(self) -> bool:
         """No problem, and every transaction begun is in exactly one state."""
-        return not self.problems and self.begun == sum(self.states.values())
+        return not self.problems and self.begun + self.again == sum(self.states.values())
 
     @property
     def first_bad_seq(self) -> int:
@@ -72,6 +81,11 @@ class VerifyReport:
             f"seals        {self.sealed}" + ("" if self.seals_checked else " (not checked: no key)"),
             f"balance      {self.begun} begun = {states}; {self.pending} pending",
         ]
+        if self.exported:
+            text.insert(
+                0, "the agent is running: this is the check of a copy that it has just made, and of its archive"
+            )
+        text += self.archive.lines(self.archived) if self.archive else []
         text += [
             f"  {one.lane} batch {one.batch or '-'}: {one.count} {one.state}, {one.amount_minor} {one.currency or '-'}"
             for one in self.sums
@@ -81,8 +95,10 @@ class VerifyReport:
 
 
 def walk(path: Path, vault: Vault | None, highwater_path: Path | None = None) -> VerifyReport:
-    """Verifies a closed journal or an export. Raises JournalLocked while the daemon runs on `path`, JournalUnreadable
-    if there is no such file. Without a vault neither chain nor seals are checked.
+    """Verifies a closed journal or an export, and the archive beside it.
+
+    Raises JournalLocked while the daemon runs on `path`, JournalUnreadable if there is no such file. Without a vault
+    neither chain nor seals are checked.
     """
     path = path.absolute()
     if not path.exists():
@@ -93,23 +109,27 @@ def walk(path: Path, vault: Vault | None, highwater_path: Path | None = None) ->
         if hidden:
             report.problems.append(Problem("DAMAGED", 0, f"the log's header is damaged; it hides {hidden} pages"))
         with reading(copy) as connection:
-            _walk_copy(connection, copy, vault, report)
+            _walk_copy(connection, copy, vault, report, archive_path(path))
             _compare_mark(connection, highwater_path, report)
     return report
 
 
-def walk_export(path: Path, vault: Vault | None, highwater_path: Path | None = None) -> VerifyReport:
-    """Verifies a copy that `export` made while the daemon went on: the mark may be ahead of it by then."""
+def walk_export(
+    path: Path, vault: Vault | None, highwater_path: Path | None = None, archive: Path | None = None
+) -> VerifyReport:
+    """Verifies a copy that `export` made while the daemon went on: mark and archive may be ahead of it by then."""
     report = VerifyReport(path)
     with start_errors(path), image_of(path) as copy, reading(copy) as connection:
-        _walk_copy(connection, copy, vault, report)
+        _walk_copy(connection, copy, vault, report, archive or archive_path(path))
         mark = read_mark(highwater_path) if highwater_path else None
         if mark and mark.seq <= report.head_seq:
             _compare_mark(connection, highwater_path, report)
     return report
 
 
-def _walk_copy(connection: sqlite3.Connection, copy: Path, vault: Vault | None, report: VerifyReport) -> None:
+def _walk_copy(
+    connection: sqlite3.Connection, copy: Path, vault: Vault | None, report: VerifyReport, archive: Path
+) -> None:
     findings = check_journal(connection, vault)
     report.journal_id, report.head_seq = findings.journal_id, findings.head_seq
     report.problems += findings.problems
@@ -125,11 +145,30 @@ def _walk_copy(connection: sqlite3.Connection, copy: Path, vault: Vault | None, 
     except READ_ERRORS as error:
         report.problems.append(Problem("DAMAGED", 0, f"the database is damaged: {error}"))
     _balance(newest, report)
+    _add_archived(connection, findings.archived, archive, vault, report)
+
+
+def _add_archived(
+    connection: sqlite3.Connection, note: ArchiveNote | None, path: Path, vault: Vault | None, report: VerifyReport
+) -> None:
+    """The books go on where the archive begins: its totals stand in the journal, and must be those of the file."""
+    if note is None:
+        return
+    report.archived = sum(note.states.values())
+    report.begun += report.archived
+    report.states = dict(sorted((Counter(report.states) + Counter(note.states)).items()))
+    report.sums = sorted(
+        [*report.sums, *(BatchSum(s.lane, ARCHIVED, s.currency, s.state, s.count, s.amount_minor) for s in note.sums)],
+        key=lambda one: (one.lane, one.batch, one.currency, one.state),
+    )
+    report.archive = walk_archive(connection, path, report.journal_id, note, vault)
+    report.problems += [Problem("ARCHIVE", 0, text) for text in report.archive.problems]
 
 
 def _note(record: Record, vault: Vault | None, report: VerifyReport, newest: dict[str, Record]) -> None:
     if record.txn_id:
         report.begun += record.previous == 0
+        report.again += record.previous != 0 and record.txn_id not in newest
         newest[record.txn_id] = record
     if not record.sealed:
         return
@@ -157,23 +196,11 @@ def _balance(newest: dict[str, Record], report: VerifyReport) -> None:
     counts: Counter[tuple[str, str, str, str]] = Counter()
     amounts: Counter[tuple[str, str, str, str]] = Counter()
     for record in newest.values():
-        batch, currency, amount = _money(record.public)
+        batch, currency, amount = money(record.public)
         group = (record.lane, batch, currency, record.state)
         counts[group] += 1
         amounts[group] += amount
     report.sums = [BatchSum(*group, counts[group], amounts[group]) for group in sorted(counts)]
-
-
-def _money(public: str) -> tuple[str, str, int]:
-    """Batch, currency and amount, where the public part of a record tells them."""
-    try:
-        facts = json.loads(public)
-    except ValueError:
-        return "", "", 0
-    if not isinstance(facts, dict):
-        return "", "", 0
-    amount = facts.get("amount_minor", 0)
-    return str(facts.get("batch", "")), str(facts.get("currency", "")), amount if isinstance(amount, int) else 0
 
 
 def _compare_mark(connection: sqlite3.Connection, highwater_path: Path | None, report: VerifyReport) -> None:

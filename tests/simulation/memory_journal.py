@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agent.journal_contract import Entry, JournalFailed, JournalFull, Row, Stored, StoreHealth
+from agent.journal_contract import Entry, JournalFailed, JournalFull, Row, Stored, StoreHealth, Waiting
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class MemoryJournal:
     @property
     def journal_id(self) -> str:
         return "00" * 16
+
+    @property
+    def archived_upto(self) -> int:
+        return 0
 
     def image(self) -> Image:
         """What is committed, also after a failure."""
@@ -77,6 +81,12 @@ class MemoryJournal:
         self._refuse_in_doubt()
         every = [self._stored(txn_id) for txn_id in self._newest]
         return sorted((one for one in every if one.entry.pending), key=lambda one: self._first(one.entry.txn_id))
+
+    def waiting(self) -> list[Waiting]:
+        return [Waiting(one.entry.txn_id, one.entry.lane, one.entry.state) for one in self.pending()]
+
+    def checked(self, txn_id: str) -> Stored | None:
+        return self.get(txn_id)
 
     def find(self, lane: str, reference: str) -> Stored | None:
         self._refuse_in_doubt()
