@@ -209,7 +209,7 @@ def counters_of(text: str | None) -> dict[str, int]:
     """The counters that a record sets; none where that cannot be read (the chain tells)."""
     try:
         return dict(json.loads(text)) if text else {}
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a damaged row may hold a number, or JSON that is no object
         return {}
 
 

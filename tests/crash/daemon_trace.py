@@ -100,7 +100,7 @@ class _Traced:
         self._bench = bench
         self._command = ["strace", "-f", "--seccomp-bpf", "-yy", "-xx", "-s", "9999999"]
         self._command += ["-e", f"trace={_KNOWN},{_UNKNOWN}", "-o", str(trace), sys.executable]
-        self._command += ["-m", "agent.daemon", "--config", str(bench.configuration)]
+        self._command += ["-m", "agent", "--config", str(bench.configuration)]
 
     def __enter__(self) -> None:
         with self._bench.agent.log_file.open("ab") as log:
