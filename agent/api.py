@@ -131,6 +131,10 @@ class Api:
                 "device.release": self.device_release,
             }
 
+    def furnish(self, views: Mapping[str, Callable[..., Any]], settling: Settling) -> None:
+        """What shows and what closes by hand, where they are made later than the sale."""
+        self._views, self._settling = views, settling
+
     def configure(self, confirm: str, checkout: Checkout | None) -> None:
         """Take over a reloaded configuration."""
         self._confirm, self._checkout = confirm, checkout

@@ -20,10 +20,8 @@ from agent import config as settings
 from agent import footprint, hardening, lean, logs
 from agent.api import Api
 from agent.events import Alarm, Slip
-from agent.explain_desk import ExplainDesk
 from agent.journal import Journal
 from agent.journal_contract import JournalError
-from agent.keys import KeyDesk
 from agent.lane import Listener, RefusedError
 from agent.lanes import Ears, Links, ProfileShelf, lane_profile, make_lane, make_link
 from agent.loop import Clock, Loop
@@ -36,20 +34,17 @@ from agent.room import DeviceRoom
 from agent.rpc import Limits, Peer, RpcServer
 from agent.second_copy import SecondCopy
 from agent.session_room import SessionRoom
-from agent.settling import SettlingDesk
 from agent.show_only import ShowOnly
-from agent.slip_book import SlipBook
-from agent.slip_desk import SlipDesk
 from agent.status import StatusWriter
-from agent.status_views import Views
 from agent.vault import Vault, VaultError
-from agent.watching import Watching
 from protocol.errors import AgentError
 
 if TYPE_CHECKING:
     import argparse
 
+    from agent.front import Front
     from agent.gateway import Gateway
+    from agent.status import StatusWriter
 
 EX_USAGE, EX_SOFTWARE, EX_CANTCREAT, EX_IOERR, EX_CONFIG = 64, 70, 73, 74, 78
 
@@ -92,36 +87,15 @@ class Daemon(Listener):
         self._tasks: set[asyncio.Task[Any]] = set()
         self.links = Links()
         self.devices = DeviceRoom(_make_desk, self._device_ready, self._spawn, self._status_soon)
-        self.journal, vault = _open_journal(configuration, new=new_journal)
+        self.journal, self._vault = _open_journal(configuration, new=new_journal)
         mirror = configuration.journal.mirror
-        self.second_copy = SecondCopy(mirror, vault, self.journal) if mirror else None
+        self.second_copy = SecondCopy(mirror, self._vault, self.journal) if mirror else None
         self.loop = Loop(self.journal, [], self.links, self.clock, self)
         self.outcomes = OutcomeDesk(self.loop.all_ended)
-        self.views = Views(
-            self.loop,
-            self.links,
-            self.devices,
-            self.journal,
-            self.clock,
-            lambda: self.configuration,
-            self.second_copy.warnings if self.second_copy else tuple,
-        )
-        self.settling = SettlingDesk(
-            self.loop, lambda: self.clock.now().mono, self.views.why, lambda: self.configuration
-        )
-        views = {
-            name: method if name == "export" else self.show.answering(name, method)
-            for name, method in self.views.methods().items()
-        }
-        self.api = Api(
-            self.loop, configuration.policy.confirm, None, views, self._reload_asked, self.devices, self.settling
-        )
-        keys = KeyDesk(vault, self.loop, configuration.keys.data_key_file, self._keys_changed)
-        self.api.methods |= keys.methods()
+        self.front: Front | None = None
+        self.api = Api(self.loop, configuration.policy.confirm, None, {}, self._reload_asked, self.devices)
         self.rights = Rights(configuration.rights)
         self.gateway: Gateway | None = None
-        self.api.methods |= SlipDesk(self.loop, self.devices).methods
-        self.api.methods |= ExplainDesk(self.loop, lambda: self.configuration.profiles_directories).methods
         self.sessions = SessionRoom(
             self.loop,
             self.journal,
@@ -134,22 +108,6 @@ class Daemon(Listener):
         self.api.session_ready = self.sessions.ready
         self.api.keep_script_result = self.sessions.keep_script_result
         self.api.methods |= self.sessions.methods
-        self.views.sessions = self.sessions.views
-        self.watching = Watching(
-            lambda: self.configuration,
-            self.clock,
-            self.loop,
-            self.api,
-            self.devices,
-            self.views.devices,
-            self._spawn,
-            self.show,
-        )
-        self.api.methods |= self.watching.methods
-        self.views.watch = self.watching.shown
-        self.views.extra = self.watching.conditions
-        self.api.plan_objection = self.views.plan_objection = self.watching.objection
-        self._writer = StatusWriter(configuration.agent.run_dir, self.show)
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -163,12 +121,10 @@ class Daemon(Listener):
         self.loop.start()
         self.sessions.wake()
         self.devices.ask_about(self.loop.pending())
-        ended = self.views.ended()
-        self.settling.make_up_for(txn for _, txn in ended)
-        with self.show.part("slip"):
-            self.devices.owe_slips(self._slip_book(), [*reversed(ended), *((0, txn) for txn in self.loop.pending())])
         if any(txn.state in OWED for txn in self.loop.pending()):
             await asyncio.sleep(HEAD_START_S)
+        self.front = self._make_front()
+        self.front.catch_up()
         server = self._server()
         await server.start()
         self._start_gateway()
@@ -192,8 +148,26 @@ class Daemon(Listener):
         self.gateway = Gateway(self.loop, self.api, self.links, self._spawn)
         self.gateway.start(self.configuration.gateways)
 
-    def _slip_book(self) -> SlipBook:
-        return SlipBook.open(self.configuration.agent.state_dir / SLIP_BOOK, self.journal.health().head_seq)
+    def _make_front(self) -> Front:
+        from agent.front import Front, Rooms  # its modules take a sixth of the start: see there
+
+        return Front(
+            Rooms(
+                lambda: self.configuration,
+                self.clock,
+                self.journal,
+                self._vault,
+                self.loop,
+                self.links,
+                self.devices,
+                self.api,
+                self.sessions,
+                self.second_copy,
+                self.show,
+                self._spawn,
+                self._keys_changed,
+            )
+        )
 
     def _report_ready(self) -> None:
         pending = self.loop.pending()
@@ -220,12 +194,14 @@ class Daemon(Listener):
         for task in self._tasks:
             task.cancel()
         self._disarm()
-        self.watching.close()
+        if self.front is not None:
+            self.front.watching.close()
         await self.links.close()
         self.outcomes.hand_over()
         self.devices.close()
         self.journal.close()
-        self._writer.stopped()
+        if self.front is not None:
+            self.front.writer.stopped()
         self._write_page()
 
     def _signals(self) -> None:
@@ -239,7 +215,8 @@ class Daemon(Listener):
         """A new record is stored: tell who waits, log it, show it."""
         log.info("%s %s %s: %s%s", txn.id, txn.kind, txn.reference, txn.state, _told(txn))
         self.api.changed(txn)
-        self.watching.changed(txn)
+        if self.front is not None:
+            self.front.watching.changed(txn)
         self.sessions.item_changed(txn.lane)
         if self.second_copy is not None:
             self.second_copy.changed(self._spawn)
@@ -255,7 +232,8 @@ class Daemon(Listener):
 
     def host_time(self, lane: str, date: str, time: str) -> None:
         """Compared with ours, only to be shown."""
-        self.watching.host_time(lane, date, time)
+        if self.front is not None:
+            self.front.watching.host_time(lane, date, time)
 
     def _keys_changed(self) -> None:
         """The second copy is written with the new key, too."""
@@ -412,26 +390,21 @@ class Daemon(Listener):
         if self._status_timer is not None:
             self._status_timer.cancel()
             self._status_timer = None
+        if self.front is None:
+            return
         began = self._aio.time()
-        document = None
-        with self.show.part("status"):
-            document = self.views.status()
-        if self.watching.look(document):
+        if self.front.write_status():
             self._status_soon()
-        if self.watching.hurries:
+        if self.front.watching.hurries:
             self._probe()
-        if document is None:
-            self._writer.write_old(self.show.faults())
-        else:
-            self._writer.write({**document, "watch": self.watching.shown()})
         self._status_cost_s = self._aio.time() - began
 
     def _write_page(self) -> None:
         """It too may take a thirtieth of the time. After a fault the old page stays: it tells its age by itself."""
         began = self._aio.time()
         every_s = self.configuration.agent.page_every_s
-        if every_s and (began >= self._page_not_before or self._stop.is_set()):
-            self._writer.write_page(every_s)
+        if self.front is not None and every_s and (began >= self._page_not_before or self._stop.is_set()):
+            self.front.writer.write_page(every_s)
             self._page_not_before = began + STATUS_SHARE * (self._aio.time() - began)
 
     def _sign_of_life(self) -> None:
@@ -470,9 +443,17 @@ class Daemon(Listener):
             log.critical("%s; the daemon ends and reads the journal back at the next start", error)
         else:
             log.critical("our own fault, the daemon ends: %s", hardening.places(error))
-        self._writer.stopped(str(error) if isinstance(error, AgentError) else type(error).__name__)
-        logging.shutdown()
-        os._exit(code)
+        try:
+            writer = self.front.writer if self.front is not None else self._late_writer()
+            writer.stopped(str(error) if isinstance(error, AgentError) else type(error).__name__)
+            logging.shutdown()
+        finally:
+            os._exit(code)
+
+    def _late_writer(self) -> StatusWriter:
+        from agent.status import StatusWriter  # as the front does: not needed for the first reversal
+
+        return StatusWriter(self.configuration.agent.run_dir, self.show)
 
     def _server(self) -> RpcServer:
         agent = self.configuration.agent
