@@ -376,6 +376,10 @@ class Lane:
     pinpad_master_key: int = field(default=0, metadata=key.integer("Number of the master key in the PIN pad", 0, 9))
 
 
+# Of drivers/catalogue.toml; a wrong one is refused when the devices are made.
+MODEL = r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,31}|"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
     """[[device]]: one reader, PIN pad or printer."""
@@ -390,6 +394,10 @@ class DeviceConfig:
     port: str = field(metadata=key.text("Where it is", PORT, PORT_SHAPE))
     columns: int = field(
         default=32, metadata=key.integer("Printers: characters on a line (32 on 58 mm paper, 48 on 80 mm)", 16, 96)
+    )
+    model: str = field(
+        default="",
+        metadata=key.text("Printers and PIN pads: the model, see docs/devices.md", MODEL, 'a name such as "TM-T88III"'),
     )
 
 

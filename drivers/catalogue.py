@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from drivers.errors import PortAddressError
 from protocol.frozen import dataclass
@@ -14,6 +14,9 @@ KINDS = ("reader", "pinpad", "printer", "contactless")
 DRIVERS = ("ccid-usb", "ccid-serial", "ipp", "escpos", "neo2")
 VIAS = ("usb", "tty")
 LEVELS = ("bench", "listed", "assumed")
+PIN_MESSAGES = ("70", "Z60")
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,20 @@ class KnownPrinter:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownPinPad:
+    """What a PIN pad model can; `pin_message` is the one that asks for a PIN."""
+
+    match: str
+    pin_message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
     """Everything known."""
 
     devices: tuple[Known, ...]
     printers: tuple[KnownPrinter, ...]
+    pinpads: tuple[KnownPinPad, ...] = ()
 
     def find(self, vendor: int, product: int) -> Known | None:
         """The device with these ids; exact products before "any of this vendor"."""
@@ -61,6 +73,10 @@ class Catalogue:
         """What the printer whose model name is `model` can; None = nobody knows."""
         return next((known for known in self.printers if known.match.lower() in model.lower()), None)
 
+    def pinpad(self, model: str) -> KnownPinPad | None:
+        """What the PIN pad whose model name is `model` can; None = nobody knows."""
+        return next((known for known in self.pinpads if known.match.lower() in model.lower()), None)
+
 
 def load_catalogue(text: str | None = None) -> Catalogue:
     """The catalogue of the package, or the one in `text`. Raises PortAddressError naming the wrong entry."""
@@ -70,9 +86,12 @@ def load_catalogue(text: str | None = None) -> Catalogue:
     except tomllib.TOMLDecodeError as error:
         raise PortAddressError(f"the device catalogue is no TOML: {error}", "mend drivers/catalogue.toml") from None
     devices = tuple(_known(number, entry) for number, entry in enumerate(document.get("device", []), 1))
-    return Catalogue(
-        devices, tuple(_printer(number, entry) for number, entry in enumerate(document.get("printer", []), 1))
-    )
+    printers = tuple(_model(KnownPrinter, number, entry) for number, entry in enumerate(document.get("printer", []), 1))
+    pinpads = tuple(_model(KnownPinPad, number, entry) for number, entry in enumerate(document.get("pinpad", []), 1))
+    for number, pad in enumerate(pinpads, 1):
+        if pad.pin_message not in PIN_MESSAGES:
+            raise _wrong(number, f"pin_message is one of {', '.join(PIN_MESSAGES)}")
+    return Catalogue(devices, printers, pinpads)
 
 
 def _known(number: int, entry: dict[str, Any]) -> Known:
@@ -93,9 +112,9 @@ def _known(number: int, entry: dict[str, Any]) -> Known:
     return known
 
 
-def _printer(number: int, entry: dict[str, Any]) -> KnownPrinter:
+def _model(kind: type[M], number: int, entry: dict[str, Any]) -> M:
     try:
-        return KnownPrinter(**entry)
+        return kind(**entry)
     except TypeError as error:
         raise _wrong(number, str(error)) from None
 

@@ -8,28 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import field
-from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from drivers.catalogue import Catalogue, load_catalogue
+from drivers.catalogue import load_catalogue
 from drivers.device import Device, DeviceStatus, DeviceWorker, LastOutcome
 from drivers.emv_session import TerminalData
-from drivers.errors import CardGone, DeviceGone, DeviceRefused, PortAddressError
+from drivers.errors import CardGone, DeviceGone, DeviceRefused
 from drivers.hotplug import Hotplug
-from drivers.pinpad_ipp import IppPinPad
-from drivers.port import BytePort, deadline_in
-from drivers.printer_escpos import EscposPrinter, PrinterModel, PrintMemory, PrintOutcome
+from drivers.making import DeviceMaker, DeviceSetting, system_name
+from drivers.port import deadline_in
+from drivers.printer_escpos import PrintOutcome
 from drivers.reader_ccid import CcidReader
-from drivers.reader_neo2 import NeoReader
-from drivers.serial_port import open_port
 from protocol.escpos import Slip
 from protocol.frozen import dataclass
 from protocol.masking import mask_pan
 
 T = TypeVar("T")
+NOBODY: Mapping[str, str] = {}
 
-# USB base classes: 0B smart card, 07 printer (USB-IF class codes).
-USB_CCID, USB_PRINTER = 0x0B, 0x07
 # The driver's own waits end first; this much later the worker gives the job up.
 WORKER_SLACK_S = 2.0
 
@@ -45,17 +41,8 @@ class Configured(Protocol):
     def port(self) -> str: ...
     @property
     def columns(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceSetting:
-    """One device ready to be opened. `key_index`: the master key of a PIN pad; `columns`: of a printer."""
-
-    name: str
-    driver: str
-    port: str
-    columns: int = 32
-    key_index: int = 0
+    @property
+    def model(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -94,26 +81,25 @@ class Desk:
         self, on_change: Callable[[DeviceStatus], None], usb_backend: Any = None, *, udev: bool = True
     ) -> None:
         self._on_change = on_change
-        self._usb_backend = usb_backend
-        self._catalogue = load_catalogue()
+        self._maker = DeviceMaker(load_catalogue(), usb_backend)
         self._workers: dict[str, DeviceWorker[Any]] = {}
         self._settings: dict[str, DeviceSetting] = {}
         self._hotplug = Hotplug({}, udev=udev)
         self._watching = False
 
-    def configure(self, devices: Sequence[Configured], key_indexes: Mapping[str, int]) -> None:
-        """Start what is new or changed, stop what is gone. Raises PortAddressError for an unknown driver."""
-        wanted = {
-            device.name: DeviceSetting(
-                device.name, device.driver, device.port, device.columns, key_indexes.get(device.name, 0)
-            )
-            for device in devices
-        }
-        makers = {name: self._maker(setting) for name, setting in wanted.items()}
+    def configure(
+        self, devices: Sequence[Configured], key_indexes: Mapping[str, int], inhibited: Mapping[str, str] = NOBODY
+    ) -> None:
+        """Start what is new or changed, stop what is gone. `inhibited`: why a new one stays closed.
+
+        Raises PortAddressError for an unknown driver or model; then nothing has changed.
+        """
+        wanted = {device.name: _setting(device, key_indexes.get(device.name, 0)) for device in devices}
+        makers = {name: self._maker.maker(setting) for name, setting in wanted.items()}
         for name in [name for name, old in self._settings.items() if wanted.get(name) != old]:
             self._workers.pop(name).close(timeout_s=0)
         for name in wanted.keys() - self._workers.keys():
-            self._workers[name] = DeviceWorker(name, makers[name], self._on_change)
+            self._workers[name] = DeviceWorker(name, makers[name], self._on_change, inhibited.get(name, ""))
             self._workers[name].start()
         self._settings = wanted
         self._hotplug.watch({name: (system_name(wanted[name].port), worker) for name, worker in self._workers.items()})
@@ -200,7 +186,7 @@ class Desk:
     def enter_pin(self, pinpad: str, pan: str, working_key: str, timeout_s: float) -> Future[str]:
         """The PIN block, hexadecimal."""
         return self.submit(
-            pinpad, lambda device: str(device.enter_pin(pan, working_key, timeout_s).hex().upper()), timeout_s
+            pinpad, lambda device: str(device.ask_pin(pan, working_key, timeout_s).hex().upper()), timeout_s
         )
 
     def show(self, pinpad: str, text: str, timeout_s: float = 2.0) -> Future[None]:
@@ -215,48 +201,6 @@ class Desk:
         """What the printer itself knows of a slip."""
         return self.submit(printer, lambda device: device.last_outcome(reference), timeout_s)
 
-    # --- making devices ------------------------------------------------------------------------
 
-    def _maker(self, setting: DeviceSetting) -> Callable[[], Device]:
-        """How to make a fresh, closed device."""
-        port = setting.port
-        match setting.driver:
-            case "ccid-serial" | "ccid-usb":
-                return lambda: CcidReader(port, self._opener(port, USB_CCID))
-            case "neo2":
-                return lambda: NeoReader(port, self._opener(port, USB_CCID))
-            case "ipp":
-                return lambda: IppPinPad(port, self._opener(port, USB_CCID), setting.key_index)
-            case "escpos":
-                return self._printer_maker(setting)
-        raise PortAddressError(f"no driver is called {setting.driver!r}", "ccid-serial, ccid-usb, neo2, ipp or escpos")
-
-    def _printer_maker(self, setting: DeviceSetting) -> Callable[[], Device]:
-        memory = PrintMemory()
-        model = PrinterModel(columns=setting.columns)
-        models = partial(known_model, self._catalogue, columns=setting.columns)
-        opener = self._opener(setting.port, USB_PRINTER)
-        return lambda: EscposPrinter(setting.port, opener, model, memory, models)
-
-    def _opener(self, port: str, usb_class: int) -> Callable[[], BytePort]:
-        def opener() -> BytePort:
-            if port.startswith("usb:"):
-                from drivers.usb_port import open_usb  # libusb costs 15 ms and 3 MB; most terminals are serial
-
-                return open_usb(port, usb_class, self._usb_backend)
-            return open_port(port)
-
-        return opener
-
-
-def system_name(port: str) -> str:
-    """The name in the file system that stands for the device; "" = it has none (USB, a serial server)."""
-    return port.removeprefix("serial:").partition("?")[0] if port.startswith("serial:") else ""
-
-
-def known_model(catalogue: Catalogue, name: str, columns: int) -> PrinterModel | None:
-    """What the printer that calls itself `name` can do; None = the catalogue does not know it."""
-    known = catalogue.printer(name)
-    if known is None:
-        return None
-    return PrinterModel(known.process_id, known.real_time_status, known.automatic_status, columns)
+def _setting(device: Configured, key_index: int) -> DeviceSetting:
+    return DeviceSetting(device.name, device.driver, device.port, device.columns, key_index, device.model)

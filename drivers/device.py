@@ -176,10 +176,17 @@ class _Job:
 
 
 class DeviceWorker(Generic[D]):
-    """See the module's rules. `make` builds a fresh, closed Device; it is called for each opening."""
+    """See the module's rules. `make` builds a fresh, closed Device; it is called for each opening.
+
+    `inhibited`: why it stays closed from the start, until `release`.
+    """
 
     def __init__(
-        self, name: str, make: Callable[[], D], on_change: Callable[[DeviceStatus], None] | None = None
+        self,
+        name: str,
+        make: Callable[[], D],
+        on_change: Callable[[DeviceStatus], None] | None = None,
+        inhibited: str = "",
     ) -> None:
         self.name = name
         self._make = make
@@ -189,9 +196,9 @@ class DeviceWorker(Generic[D]):
         self._device = make()
         self._generation = 0
         self._running: _Job | None = None
-        self._state: State = "opening"
+        self._state: State = "inhibited" if inhibited else "opening"
         self._since = time.monotonic()
-        self._inhibited = ""
+        self._inhibited = inhibited
         self._stopping = False
         self._totals: Counter[str] = Counter()
         self._last_error: AgentError | None = None

@@ -42,8 +42,10 @@ class IppPinPad(PortDevice[BytePort]):
 
     kind = "pinpad"
 
-    def __init__(self, address: str, opener: Callable[[], BytePort], key_index: int = 0) -> None:
+    def __init__(self, address: str, opener: Callable[[], BytePort], key_index: int = 0, *, z60: bool = False) -> None:
+        """`z60`: a model that asks for the PIN by message Z60 instead of 70 (catalogue.toml)."""
         super().__init__(address, opener)
+        self._z60 = z60
         self._stream: FrameStream[PadEvent] | None = None
         self._key_index = key_index
         self._serial_number = ""
@@ -128,6 +130,11 @@ class IppPinPad(PortDevice[BytePort]):
         self._key_index = wanted
 
     # ------------------------------------------------------------ PIN
+
+    def ask_pin(self, account: str, working_key: str, timeout_s: float) -> bytes:
+        """`enter_pin` or `enter_pin_z60`, as the model wants it."""
+        ask = self.enter_pin_z60 if self._z60 else self.enter_pin
+        return ask(account, working_key, timeout_s)
 
     def enter_pin(self, account: str, working_key: str, timeout_s: float, amount: str = "") -> bytes:
         """70 and 71: the encrypted PIN block (8 bytes). `working_key` is encrypted under the selected master key.

@@ -159,6 +159,7 @@ class PinPad(SimDevice):
         handlers = ADMIN if packet.admin else TRANSACTION
         for prefix, handler in handlers:
             if packet.text.startswith(prefix):
+                self.counters[f"messages {prefix.rstrip('.')}"] += 1
                 handler(self, packet.text[len(prefix) :])
                 return
         self.counters["unknown packets"] += 1

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import usb.core
 
-from drivers.desk import Desk, DeviceSetting
+from drivers.desk import Desk
 from drivers.emv_session import TerminalData
+from drivers.making import DeviceSetting
 from drivers.port import deadline_in
 from drivers.printer_escpos import EscposPrinter
 from drivers.reader_ccid import CcidReader

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from drivers.catalogue import load_catalogue
-from drivers.desk import Desk, DeviceSetting, known_model, system_name
+from drivers.desk import Desk
 from drivers.device import DeviceStatus
-from drivers.errors import DeviceGone, DeviceRefused, PortAddressError
+from drivers.errors import DeviceGone, DeviceInhibited, DeviceRefused, PortAddressError
+from drivers.making import DeviceSetting, known_model, system_name
 from drivers.port import deadline_in
 from drivers.printer_escpos import EscposPrinter, PrinterModel
 from drivers.usb_bench import VARIABLE, bench_backend
 from drivers.usb_port import CLASS_PRINTER, open_usb
 from hwsim.bench import Bench
-from protocol.escpos import Line, Slip
+from protocol.escpos import CutPaper, Line, Slip
 from tests.unit.usb_backend import OneDevice
 
 CATALOGUE = load_catalogue()
@@ -122,3 +123,74 @@ def test_libusb_is_used_unless_the_environment_names_a_bench() -> None:
 def test_a_wrong_bench_backend_is_a_typed_error(named: str) -> None:
     with pytest.raises(PortAddressError, match=VARIABLE):
         bench_backend({VARIABLE: named})
+
+
+def test_a_serial_printer_of_an_old_model_is_not_waited_for(tmp_path: Path) -> None:
+    """The time-out is ten times this test's patience: the word "unknown" comes at once, or not at all."""
+    with Bench(tmp_path / "bench") as bench:
+        bench.printer.fault("no-process-id")
+        desk = Desk(lambda status: None, udev=False)
+        desk.configure([DeviceSetting("slips", "escpos", bench.printer.port, 48, model="TM-T88III")], {})
+        until(lambda: desk.statuses()[0].state == "ready")
+        outcome = desk.print_slip("slips", Slip((Line("text"), CutPaper())), "R1", 300.0).result(30)
+        assert (outcome.outcome, outcome.cause) == ("unknown", "this model cannot say when a slip is on paper")
+        assert bench.printer.wait(lambda state: state["slips"] == 1)
+        assert desk.print_slip("slips", Slip((Line("text"), CutPaper())), "R1", 300.0).result(30).outcome == "unknown"
+        assert len(bench.printer.slips()) == 1
+        desk.close()
+
+
+def test_a_printer_that_says_nothing_at_all_prints_and_is_unknown(tmp_path: Path) -> None:
+    with Bench(tmp_path / "bench") as bench:
+        bench.printer.fault("drop", count=0)
+        desk = Desk(lambda status: None, udev=False)
+        desk.configure([DeviceSetting("slips", "escpos", bench.printer.port, 48, model="silent")], {})
+        until(lambda: desk.statuses()[0].state == "ready")
+        assert desk.print_slip("slips", Slip((Line("text"), CutPaper())), "R1", 300.0).result(30).outcome == "unknown"
+        assert bench.printer.wait(lambda state: state["slips"] == 1)
+        desk.close()
+
+
+@pytest.mark.parametrize(("model", "prompted"), [("", False), ("PP791", False), ("VeriFone PINpad 1000SE", True)])
+def test_a_pin_is_asked_for_as_the_model_wants_it(tmp_path: Path, model: str, prompted: bool) -> None:
+    with Bench(tmp_path / "bench") as bench:
+        desk = Desk(lambda status: None, udev=False)
+        desk.configure([DeviceSetting("pad", "ipp", bench.pinpad.port, model=model)], {})
+        bench.pinpad.person("enter")
+        block = desk.enter_pin("pad", "6212345678900000003", bench.pinpad.working_key("pin"), 60).result(30)
+        assert len(block) == 16
+        counters = dict(bench.pinpad.state()["counters"])  # type: ignore[call-overload]
+        assert (counters.get("messages Z60", 0), counters.get("messages 70", 0)) == ((1, 0) if prompted else (0, 1))
+        desk.close()
+
+
+@pytest.mark.parametrize(
+    ("driver", "model", "text"),
+    [
+        ("escpos", "Typewriter", "TM-U220.*generic"),
+        ("ipp", "Toaster", "PP791, 1000SE"),
+        ("neo2", "X", "leave out model"),
+        ("ccid-serial", "X", "leave out model"),
+    ],
+)
+def test_a_model_that_nobody_knows_is_refused_and_nothing_changes(driver: str, model: str, text: str) -> None:
+    desk = Desk(lambda status: None, udev=False)
+    desk.configure([DeviceSetting("good", "neo2", "serial:/dev/no-such")], {})
+    with pytest.raises(PortAddressError, match=text):
+        desk.configure([DeviceSetting("x", driver, "serial:/dev/no-such", model=model)], {})
+    assert desk.names() == ["good"]
+    desk.close()
+
+
+def test_a_device_that_is_inhibited_from_the_start_is_not_touched(tmp_path: Path) -> None:
+    with Bench(tmp_path / "bench") as bench:
+        desk = Desk(lambda status: None, udev=False)
+        desk.configure([DeviceSetting("pad", "ipp", bench.pinpad.port)], {}, {"pad": "new cable (anna)"})
+        with pytest.raises(DeviceInhibited, match="new cable"):
+            desk.submit("pad", lambda device: device.cancel(), 5).result(10)
+        status = desk.statuses()[0]
+        assert (status.state, status.inhibited_because) == ("inhibited", "new cable (anna)")
+        assert "bytes in" not in dict(bench.pinpad.state()["counters"])  # type: ignore[call-overload]
+        desk.release("pad")
+        until(lambda: desk.statuses()[0].state == "ready")
+        desk.close()
