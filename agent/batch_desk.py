@@ -4,6 +4,7 @@ Rules not to break:
 1. From the first look at what is open until the end no sale begins on the lane.
 2. A settlement in spite of open items is recorded durably, with person and reason, before a byte of it leaves.
 3. What the host answered and the change to the next batch are one commit.
+   Where the totals differ and the host wants them, so is the beginning of the upload of details (agent/upload_desk.py).
 4. Without an answer nobody knows whether the batch is settled: the batch stays, and a lane that signs on asks the host
    for its batch.
 """
@@ -22,8 +23,9 @@ from agent.outcomes import Lost, Outcome, Replied
 from agent.records import State, Transaction
 from agent.session_desk import Ended, SessionDesk, Turn, entry_of
 from agent.session_texts import SETTLED
-from agent.settlement import TOTALS_FIELD, Totals, equal, next_batch, supported, totals_of
+from agent.settlement import TOTALS_FIELD, Totals, equal, next_batch, stands, supported, totals_of
 from agent.stored_form import is_transaction
+from agent.upload_desk import UploadDesk
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
 
@@ -31,6 +33,8 @@ from protocol.iso8583 import Message
 BEFORE_SETTLEMENT_WAIT_S = 10.0
 # With settle_gate = "wait": longest wait until nothing is open. Assumed: a person stands at the till.
 GATE_WAIT_S = 60.0
+# The details of a batch go on without anybody waiting; the one at the till waits so long for their end. Assumed.
+UPLOAD_WAIT_S = 60.0
 # Rows asked for first when a batch is summed up; then twice as many, until all of the batch are there.
 ROWS_FIRST = 1_000
 NAMED_MAX = 10
@@ -53,13 +57,17 @@ class Settling:
     totals: Totals
     open: tuple[Transaction, ...]
     override: Override | None
+    ids: tuple[str, ...]
 
 
 class BatchDesk:
     """See the module."""
 
-    def __init__(self, loop: Loop, store: Store, clock: Clock, desk: SessionDesk, turn: Turn) -> None:
+    def __init__(
+        self, loop: Loop, store: Store, clock: Clock, desk: SessionDesk, turn: Turn, uploads: UploadDesk
+    ) -> None:
         self._loop = loop
+        self._uploads = uploads
         self._store = store
         self._clock = clock
         self._desk = desk
@@ -72,14 +80,24 @@ class BatchDesk:
             raise RefusedError("A-NO-SETTLEMENT", "the profile has no settlement with totals", "settle at the host")
         if lane.closed is not None and lane.closed.code == "A-SETTLING":
             raise RefusedError(lane.closed.code, lane.closed.text, lane.closed.hint)
+        if self._uploads.open(lane_name) and override is None:
+            text = "the details of the batch before are still being uploaded"
+            raise RefusedError("A-UPLOADING", text, "see reversalctl status; --override --reason TEXT goes on without")
         self._desk.settling(lane_name, on=True)
         try:
             await self._reversals_first(lane_name)
             await self._gate(lane_name, override)
             settling, ended = await self._turn(lane_name, lambda: self._begin(lane_name, override), owed_first=False)
-            return self._concluded(settling, *await ended)
+            answer = self._concluded(settling, *await ended)
+            if answer["outcome"] == "unequal" and self._uploads.open(lane_name):
+                await self._desk.until(lambda: self._uploads.at_rest(lane_name), UPLOAD_WAIT_S)
+            return {**answer, "upload": self._uploads.views().get(lane_name) if self._is_of(settling) else None}
         finally:
             self._desk.settling(lane_name, on=False)
+
+    def _is_of(self, settling: Settling) -> bool:
+        bench = self._uploads.benches.get(settling.lane)
+        return bench is not None and bench.upload.batch == settling.batch
 
     def open_items(self, lane_name: str) -> tuple[Transaction, ...]:
         """Everything pending on the lane, of whatever batch."""
@@ -123,13 +141,18 @@ class BatchDesk:
         automatic = lane.policy.profile.session.settle_gate == "override"
         if found and override is None and not automatic:
             self._refuse_open(lane_name)
-        totals = totals_of(self._rows(lane_name), lane.batch)
+        rows = list(self._rows(lane_name))
+        totals = totals_of(rows, lane.batch)
         if not totals.fits:
             raise RefusedError("A-SETTLE-TOTALS", "the totals do not fit into element 48", "settle at the host")
         given = override or Override("profile", 'settle_gate = "override"')
-        settling = Settling(lane_name, lane.batch, totals, found, given if found else None)
+        uploading = self._uploads.open(lane_name)
+        ids = tuple(stands(rows, lane.batch))
+        settling = Settling(lane_name, lane.batch, totals, found, given if found or uploading else None, ids)
         if settling.override is not None:
             self._loop.keep([self._entry(settling, "Override", {})])
+        if uploading:
+            self._uploads.abandon(lane_name)
         return settling
 
     def _rows(self, lane_name: str) -> Iterator[Row]:
@@ -154,7 +177,13 @@ class BatchDesk:
         same, following = equal(message.get(TOTALS_FIELD)), next_batch(settling.batch)
         told = {True: "equal", False: "unequal", None: "unsaid"}[same]
         record = self._entry(settling, "Settled", {"host": told, "next_batch": following})
-        self._desk.event(settling.lane, sessions.BatchClosed(following, self._store.health().head_seq), [record])
+        closed = sessions.BatchClosed(following, self._store.health().head_seq)
+        if told == "unequal" and self._uploads.wanted(settling.lane):
+            upload, begun = self._uploads.prepared(settling.lane, settling.batch, settling.ids)
+            self._desk.event(settling.lane, closed, [record, begun])
+            self._uploads.start(upload)
+        else:
+            self._desk.event(settling.lane, closed, [record])
         return self._answer(settling, told, next_batch=following)
 
     def _unanswered(self, settling: Settling, outcome: Outcome) -> dict[str, Any]:

@@ -36,6 +36,17 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "  借方 {debits} 笔：{debit_minor}，贷方 {credits} 笔：{credit_minor}（最小货币单位）",
     ),
     "overridden": ("  open items at that moment, recorded with your reason:", "  结算时未完成的交易（已记录原因）："),
+    "upload-done": ("  details uploaded: {accepted}", "  已上送明细：{accepted} 笔"),
+    "upload-details": (
+        "  details uploaded: {accepted}; {waiting} wait and are sent by themselves",
+        "  已上送明细：{accepted} 笔；{waiting} 笔待上送，程序会自动继续",
+    ),
+    "upload-end": (
+        "  details uploaded: {accepted}; the end of the upload is sent by itself",
+        "  已上送明细：{accepted} 笔；程序会自动发送批上送结束报文",
+    ),
+    "upload-refused": ("  refused by the host: {id}, code {why}", "  主机拒绝：{id}，应答码 {why}"),
+    "upload-left": ("  not uploaded, tell the bank: {id}: {why}", "  未上送，请告知银行：{id}：{why}"),
     "next": ("  next batch: {next_batch}", "  下一批次：{next_batch}"),
     "why": ("  {why}", "  {why}"),
     "script": (
@@ -173,8 +184,17 @@ def _print_settlement(command: Command, answer: Mapping[str, Any]) -> None:
     if answer["overridden"]:
         _say(command, "overridden")
         _print_items(command, answer["open"])
+    if upload := answer.get("upload"):
+        _print_upload(command, upload)
     if answer["settled"]:
         _say(command, "next", next_batch=answer["next_batch"])
+
+
+def _print_upload(command: Command, upload: Mapping[str, Any]) -> None:
+    _say(command, f"upload-{upload['step']}", **{name: str(upload[name]) for name in ("accepted", "waiting")})
+    for name in ("refused", "left"):
+        for one in upload[name]:
+            _say(command, f"upload-{name}", **one)
 
 
 def _print_items(command: Command, items: Sequence[Mapping[str, Any]]) -> None:

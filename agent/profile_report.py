@@ -72,7 +72,7 @@ _REASONS = (
     ("must hold 4 \\(amount\\), 11 \\(STAN\\) and 41 \\(terminal\\)", "必须包含 4（金额）、11（流水号）、41（终端号）"),
     ("must be elements of core other than 11 \\(STAN\\)", "必须是 core 中除 11（流水号）以外的域"),
     ("(.+) is none of (.+)", r"\1 不在可选项中：\2"),
-    ("needs \\[session.messages.sign-on\\]", "需要 [session.messages.sign-on]"),
+    ("needs \\[session.messages.(.+)\\]", r"需要 [session.messages.\1]"),
     ("`extends` goes in a circle", "extends 形成循环"),
     ("no profile is called (.+)", r"没有名为 \1 的配置"),
     ("is not TOML: (.+)", r"不是有效的 TOML：\1"),

@@ -70,6 +70,10 @@ def session_conditions(lane: str, view: Mapping[str, Any]) -> Iterator[View]:
         yield _condition("S-SIGN-ON-LATE", lane, why=why)
     if view["host_asks"]:
         yield _condition("S-HOST-ASKS", lane, wish=Text(view["host_asks_en"], view["host_asks_zh"]))
+    upload = view.get("upload")
+    if upload and upload["step"] in ("details", "end") and upload["last_error"]:
+        told = scrub(upload["last_error"])
+        yield _condition("S-UPLOAD", lane, batch=Text(upload["batch"], upload["batch"]), why=Text(told, told))
     if unanswered := view.get("script_results", {}).get("unanswered"):
         yield _condition("S-SCRIPT-RESULT", lane, count=Text(str(unanswered), str(unanswered)))
 

@@ -77,6 +77,19 @@ CONDITIONS: Mapping[str, ConditionTexts] = {
             "本程序不执行该操作：请通知终端维护人员。",
         ),
     ),
+    "S-UPLOAD": ConditionTexts(
+        "S-UPLOAD",
+        "warning",
+        "bank",
+        Text(
+            "lane {lane}: the details of batch {batch} are not all uploaded: {why}",
+            "通道 {lane}：批次 {batch} 的明细尚未全部上送：{why}",
+        ),
+        Text(
+            "It goes on by itself; reversals and sales go on too. If it lasts, compare the lists with the bank",
+            "程序会继续上送，冲正和交易不受影响。若长时间未完成，请与银行核对明细",
+        ),
+    ),
     "S-SCRIPT-RESULT": ConditionTexts(
         "S-SCRIPT-RESULT",
         "warning",

@@ -7,7 +7,7 @@ count 3, flag; then the same for foreign cards. In the 0510 the flag is 1 where 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -56,11 +56,21 @@ def totals_of(rows: Iterable[Row], batch: str) -> Totals:
 
     Reads three facts of each latest record, not the whole transaction: a day's worth takes milliseconds.
     """
-    facts = (json.loads(row.public) for row in rows if row.state == State.COMPLETED)
-    stands = [(one["kind"], int(one["amount_minor"])) for one in facts if one["batch"] == batch]
-    debits = [amount for kind, amount in stands if kind in DEBITS]
-    credits_ = [amount for kind, amount in stands if kind in CREDITS]
+    facts = [(one["kind"], int(one["amount_minor"])) for one in _standing(rows, batch)]
+    debits = [amount for kind, amount in facts if kind in DEBITS]
+    credits_ = [amount for kind, amount in facts if kind in CREDITS]
     return Totals(sum(debits), len(debits), sum(credits_), len(credits_))
+
+
+def stands(rows: Iterable[Row], batch: str) -> list[str]:
+    """The ids of what the totals hold, oldest number first."""
+    counted = (one for one in _standing(rows, batch) if one["kind"] in DEBITS | CREDITS)
+    return [str(one["id"]) for one in sorted(counted, key=lambda one: str(one["stan"]))]
+
+
+def _standing(rows: Iterable[Row], batch: str) -> Iterator[dict[str, Any]]:
+    facts = (json.loads(row.public) for row in rows if row.state == State.COMPLETED)
+    return (one for one in facts if one["batch"] == batch)
 
 
 def equal(element_48: str) -> bool | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from protocol.errors import ProfileError
 from protocol.iso8583 import Codec
-from protocol.profile_notices import read_script_result
+from protocol.profile_notices import read_batch_upload, read_script_result
 from protocol.profile_policy import read_matching, read_responses, read_retry, read_session
 from protocol.profile_sections import (
     read_envelope,
@@ -167,3 +167,5 @@ def _sections(
     yield "retry", lambda: read_retry(root.table("retry"))
     yield "session", lambda: read_session(root.table("session"), fields)
     yield "script_result", lambda: read_script_result(root.table("script_result", optional=True), fields)
+    names = root.table("session").table("messages").names
+    yield "batch_upload", lambda: read_batch_upload(root.table("batch_upload", optional=True), names())

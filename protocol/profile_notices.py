@@ -1,9 +1,11 @@
-"""The sections of a host profile for messages that follow from a sale and move no money: script results."""
+"""The sections of a host profile for messages that follow from sales and move no money: script results, uploads."""
 
 from __future__ import annotations
 
-from protocol.profile_sections import NEVER_KEPT, NEVER_QUOTED, NEVER_TAGS, element_number, read_templates
-from protocol.rules import ScriptResultRules
+from collections.abc import Sequence
+
+from protocol.profile_sections import KINDS, NEVER_KEPT, NEVER_QUOTED, NEVER_TAGS, element_number, read_templates
+from protocol.rules import BatchUploadRules, ScriptResultRules
 from protocol.tables import Table
 
 # What their templates may speak of; f2, f3 ... (elements of the original's reversal) come on top.
@@ -40,3 +42,24 @@ def read_script_result(table: Table, fields: frozenset[int]) -> ScriptResultRule
         table.complain("chip_tags", "must hold the result_tag")
     table.done()
     return rules
+
+
+UPLOAD_MESSAGES = ("upload", "upload-end")
+DETAILS_MAX = 8  # of 40 digits each, behind two digits of count: element 48 has 322
+
+
+def read_batch_upload(table: Table, messages: Sequence[str]) -> BatchUploadRules | None:
+    """Reads [batch_upload]; None where it is not there, or `per_message` is 0: this host wants none."""
+    if not table.names():
+        return None
+    rules = BatchUploadRules(
+        per_message=table.number("per_message", None, 0, DETAILS_MAX),
+        kinds=table.texts("kinds"),
+        leave_entry_modes=table.texts("leave_entry_modes"),
+    )
+    for unknown in sorted(set(rules.kinds) - set(KINDS)):
+        table.complain("kinds", f"{unknown!r} is none of {', '.join(KINDS)}")
+    for missing in sorted(set(UPLOAD_MESSAGES) - set(messages)) if rules.per_message else ():
+        table.complain("per_message", f"needs [session.messages.{missing}]")
+    table.done()
+    return rules if rules.per_message else None

@@ -139,7 +139,7 @@ def _network(name: str, table: Table, fields: frozenset[int]) -> NetworkMessage:
     message = NetworkMessage(
         name=name,
         mti=table.pattern("mti", "[0-29][1-8][0-9]{2}", "a message type"),
-        templates=read_templates(table.table("elements"), fields, REQUEST_FACTS | {"totals"}),
+        templates=read_templates(table.table("elements"), fields, REQUEST_FACTS | {"totals", "details", "count"}),
     )
     table.done()
     return message

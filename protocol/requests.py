@@ -78,12 +78,18 @@ def build_request(profile: Profile, facts: RequestFacts) -> Message:
     return _checked(profile, message)
 
 
-def build_network_message(profile: Profile, name: str, facts: RequestFacts, totals: str = "") -> Message:
-    """Gives a message of the session ("sign-on", "echo" ...). Raises MessageError like `build_request`."""
+def build_network_message(
+    profile: Profile, name: str, facts: RequestFacts, totals: str = "", *, details: str = "", count: str = ""
+) -> Message:
+    """Gives a message of the session ("sign-on", "echo" ...). Raises MessageError like `build_request`.
+
+    `totals`, `details` and `count` are for element 48 of a settlement, of an upload and of its end.
+    """
     rules = profile.session.messages.get(name)
     if rules is None:
         raise MessageError(f"the profile has no session message {name!r}")
-    filled = _fill(rules.templates, _facts(facts) | {"totals": totals}, set(rules.templates))
+    known = _facts(facts) | {"totals": totals, "details": details, "count": count}
+    filled = _fill(rules.templates, known, set(rules.templates))
     return _checked(profile, Message(rules.mti, filled))
 
 

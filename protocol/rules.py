@@ -211,6 +211,18 @@ class ScriptResultRules:
     tries: int
 
 
+@dataclass(frozen=True, slots=True)
+class BatchUploadRules:
+    """What follows a settlement with other totals: the details in messages "upload", then "upload-end".
+
+    `kinds`: what is uploaded; `leave_entry_modes`: beginnings of element 22 whose details need data that is not kept.
+    """
+
+    per_message: int
+    kinds: tuple[str, ...]
+    leave_entry_modes: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Profile:
     """One host's dialect."""
@@ -230,6 +242,7 @@ class Profile:
     retry: RetryRules
     session: SessionRules
     script_result: ScriptResultRules | None
+    batch_upload: BatchUploadRules | None
 
     def __repr__(self) -> str:
         return f"Profile({self.name})"

@@ -320,6 +320,48 @@ def test_unequal_totals_are_told(bench: AgentBench, host: HostServer) -> None:
     assert "不平" in text
 
 
+def test_after_unequal_totals_the_details_are_uploaded_each_once(bench: AgentBench, host: HostServer) -> None:
+    bench.agent.start()
+    bench.until(lambda: session(bench)["signed_on"], "signed on")
+    for number in range(9):
+        complete(bench, f"R{number}", 100 + number)
+    host.machine.sign_on.totals_flag = _unequal  # type: ignore[method-assign]
+    status, text = ctl(bench, "--json", "settle-batch")
+    answer = json.loads(text)
+    assert (status, answer["outcome"], answer["upload"]["step"], answer["upload"]["accepted"]) == (
+        1,
+        "unequal",
+        "done",
+        9,
+    )
+    first, second, end = host.ledger.notices()
+    told = [*first.details(), *second.details()]
+    assert sorted(told) == sorted((row.key.stan, row.amount_minor) for row in host.ledger.rows())
+    assert (end.network_code, end.about) == ("202", "0009")
+    complete(bench, "NEXT", 500)
+    agree(host, bench)
+
+
+def test_an_upload_that_a_kill_cuts_short_goes_on_and_tells_no_detail_twice(
+    bench: AgentBench, host: HostServer
+) -> None:
+    bench.agent.start()
+    bench.until(lambda: session(bench)["signed_on"], "signed on")
+    for number in range(9):
+        complete(bench, f"R{number}", 100 + number)
+    host.machine.sign_on.totals_flag = _unequal  # type: ignore[method-assign]
+    host.faults.add("0320", "drop-reply", nth=2, count=2)
+    answer = bench.agent.call("batch.settle", {})
+    assert (answer["settled"], answer["upload"]["step"], answer["upload"]["accepted"]) == (True, "details", 8)
+    assert "A-UPLOADING" in refusal(bench, "batch.settle", {})
+    complete(bench, "NEXT", 500)  # the next batch trades meanwhile
+    bench.agent.kill()
+    bench.agent.start()
+    bench.until(lambda: (session(bench)["upload"] or {}).get("step") == "done", "the upload is at its end")
+    assert [len(one.details()) for one in host.ledger.notices()] == [8, 1, 0]
+    agree(host, bench)  # no violation: nothing was told twice
+
+
 def _unequal(terminal: str, batch: str, element_48: str) -> str:
     return "2"
 
