@@ -21,7 +21,6 @@ from agent.loop import Clock
 from agent.texts_operations import phrase
 from protocol.errors import AgentError
 
-ITEMS_MAX = 10_000
 LOG_LINES = "5000"
 PACKAGES = ("pyserial", "pyusb", "construct", "pyiso8583", "crcmod", "cryptography", "pyudev")
 
@@ -51,13 +50,18 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     books.set_defaults(action=reconcile)
     books.add_argument("--batch", default="", metavar="NUMBER", help="one batch; else all")
     books.add_argument("--lane", default="", metavar="NAME", help="one lane; else all")
+    books.add_argument(
+        "--copy", type=Path, metavar="FILE", help="of a copy made by export, not of this agent's journal"
+    )
     books.add_argument("--csv", type=Path, metavar="FILE", help="write a table for the bank")
 
 
 def reconcile(command: Caller) -> int:
-    """0: all is decided; 1: something is unknown or needs a person."""
+    """0: all is decided; 1: something is unknown or needs a person, or records cannot be read."""
+    from agent.journal_source import records  # not needed by `bundle`
+
     given = command.options
-    items = command.call("reversal.list", all=True, limit=ITEMS_MAX)["items"]
+    items, unreadable = reconciliation.latest(records(command, given.copy))
     found = reconciliation.rows(items, given.batch, given.lane)
     if given.csv is not None:
         _write(given.csv, reconciliation.csv_text(found))
@@ -65,7 +69,9 @@ def reconcile(command: Caller) -> int:
         command.print("".join(_json(row) + "\n" for row in found))
     else:
         command.print(reconciliation.text(found, command.language))
-    return 1 if any(row["kind"] in ("unknown", "parked") for row in found) else 0
+    if unreadable:
+        print(phrase("records-unreadable", command.language, count=str(unreadable)), file=sys.stderr)
+    return 1 if unreadable or any(row["kind"] in ("unknown", "parked") for row in found) else 0
 
 
 def bundle(command: Caller) -> int:

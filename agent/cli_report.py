@@ -17,12 +17,9 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from agent.cli_place import Place
-
-if TYPE_CHECKING:
-    from agent.report_stories import Reading
+from agent.cli_place import CommandError, Place
 
 EXIT_WHOLE, EXIT_NOT_WHOLE = 0, 1
 _SPAN = re.compile(r"(\d+)([mhdw])")
@@ -91,11 +88,14 @@ def watch(command: Caller) -> int:
 def report(command: Caller) -> int:
     """Text to the terminal, or a page or tables into files."""
     from agent import report as reports  # reads catalogues: not needed by `watch`
+    from agent.journal_source import records
+    from agent.report_stories import read
 
     given = command.options
     now = datetime.fromtimestamp(time.clock_gettime(time.CLOCK_REALTIME), UTC)
     period = reports.Period(_moment(given.since, now), _moment(given.until, now))
-    made = reports.build(_reading(command), period, now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    reading = read(records(command, given.copy))
+    made = reports.build(reading, period, now.strftime("%Y-%m-%dT%H:%M:%SZ"), _samples(command, period))
     _show(command, made)
     return EXIT_NOT_WHOLE if made["unreadable"] else EXIT_WHOLE
 
@@ -121,22 +121,26 @@ def _moment(given: datetime | timedelta | None, now: datetime) -> datetime | Non
     return now - min(given, now - datetime(1970, 1, 1, tzinfo=UTC))
 
 
-def _reading(command: Caller) -> Reading:
-    from agent.report_source import passing, read_copy, read_stopped
-
+def _samples(command: Caller, period: Any) -> list[dict[str, Any]]:
+    """How the store did: of the running agent, of a stopped one's directory; a copy of the journal has none."""
     if command.options.copy is not None:
-        return read_copy(command.options.copy)
-    from agent import config as settings  # 100 ms that a report of a copy does not need
-    from agent.journal_contract import JournalLocked
-
-    journal = settings.load(command.place.configuration_file).journal.path
+        return []
+    span = {"since_utc": _stamp(period.since), "until_utc": _stamp(period.until)}
     try:
-        return read_stopped(journal)
-    except JournalLocked:
-        # It runs: have it write a copy beside its journal, where it may write and where only its own user can read.
-        with passing(journal.with_name(f"report-{os.getpid()}.db")) as copy:
-            command.call("journal.export", target=str(copy))
-            return read_copy(copy)
+        found: list[dict[str, Any]] = command.call("store.history", **span)["samples"]
+    except CommandError as error:
+        if error.code != "C-NO-DAEMON":
+            raise
+        from agent import config as settings  # 100 ms that a running agent's samples do not need
+        from agent.store_history import FILE, thinned
+
+        state_dir = settings.load(command.place.configuration_file).agent.state_dir
+        return thinned(state_dir / FILE, **span)[0]
+    return found
+
+
+def _stamp(at: datetime | None) -> str:
+    return "" if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _show(command: Caller, made: dict[str, Any]) -> None:

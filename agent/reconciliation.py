@@ -1,6 +1,6 @@
 """What the host's books must show of one batch: reversed, parked, unknown, closed by hand, with the bank's references.
 
-Pure: made from items as the API shows them. Card numbers are masks.
+Pure: made from the journal's records (`latest`), or from items as the API shows them. Card numbers are masks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.currency import money
+from agent.journal_contract import Row
+from agent.records import Transaction, load
 from agent.status_text import columns, pad
+from agent.stored_form import is_transaction
 from agent.texts_operations import operations, phrase
+from protocol.masking import scrub
 
 # How a state counts in the books; in the order in which it is told. "unknown" covers all that is not decided yet.
 KINDS = ("parked", "unknown", "reversed", "settled", "stands", "none")
@@ -27,6 +31,38 @@ COLUMNS = (
     *("kind", "terminal_id", "merchant_id", "batch", "stan", "rrn", "approval_code", "amount_minor", "currency"),
     *("card", "begun_utc", "ended_utc", "response_code", "acknowledged_with", "bank_reference", "reference", "id"),
 )
+
+
+def latest(records: Iterable[Row | None]) -> tuple[list[dict[str, Any]], int]:
+    """Every transaction as its last record has it, and how many records could not be read."""
+    last: dict[str, Row] = {}
+    unreadable = 0
+    for row in records:
+        if row is None:
+            unreadable += 1
+        elif row.txn_id and is_transaction(row.txn_id):
+            last[row.txn_id] = row
+    found = []
+    for row in last.values():
+        try:
+            found.append(_facts(load(row.public, b"")))
+        except (ValueError, KeyError, TypeError):
+            unreadable += 1
+    return found, unreadable
+
+
+def _facts(txn: Transaction) -> dict[str, Any]:
+    closing = txn.closing
+    return {
+        **{name: getattr(txn, name) for name in COLUMNS if hasattr(txn, name)},
+        "lane": txn.lane,
+        "state": str(txn.state),
+        "card": txn.masked_pan,
+        "begun_utc": txn.begun_at_utc,
+        "ended_utc": txn.ended_at_utc,
+        "reference": scrub(txn.reference),
+        "closing": {"bank_reference": scrub(closing.bank_reference)} if closing else None,
+    }
 
 
 def rows(items: Iterable[Mapping[str, Any]], batch: str = "", lane: str = "") -> list[dict[str, Any]]:

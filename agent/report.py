@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from agent.records import OWED, State
 from agent.report_advice import advice
 from agent.report_incidents import Incident, incidents
 from agent.report_offenders import offenders
+from agent.report_store import summary
 from agent.report_stories import Reading, Story, moment, seconds_between
 from agent.report_texts import texts
 from agent.status_item import both
@@ -48,8 +49,8 @@ class Period:
         return not starts_too_late and not ended_before
 
 
-def build(reading: Reading, period: Period, now_utc: str) -> dict[str, Any]:
-    """The whole report."""
+def build(reading: Reading, period: Period, now_utc: str, samples: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The whole report. `samples`: of the store, those of the period."""
     found = [one for one in incidents(reading) if period.meets(one.began_utc, one.ended_utc)]
     touched = [story for story in reading.stories.values() if _touched(story, period)]
     cases = [story for story in touched if story.owed_utc and period.meets(story.owed_utc, story.txn.ended_at_utc)]
@@ -71,6 +72,7 @@ def build(reading: Reading, period: Period, now_utc: str) -> dict[str, Any]:
         "offenders": offenders(cases, touched, found),
         "balance": _balance(reading, {(s.txn.lane, s.batch, s.txn.currency) for s in touched}),
         "whole": _whole(reading),
+        "store": summary(samples),
         "cases": [_case(story, numbers.get(story.txn.id, [])) for story in cases],
     }
     return {**report, "advice": advice(report)}

@@ -22,6 +22,10 @@ SLOW_P95_S = 300.0
 # of them than of the sales. Assumed.
 REPEATS_SHARE, REPEATS_TOTAL_MIN, REPEATS_FACTOR = 0.5, 4, 1.5
 
+# A disk that is full within this time needs room before the next visit; a card whose slow writes take so many times as
+# long as before wears out. Assumed.
+FULL_DAYS, SLOWER_BY = 90, 3.0
+
 Report = Mapping[str, Any]
 Rule = Callable[[Report], Iterator[dict[str, Any]]]
 
@@ -114,6 +118,28 @@ def _by_hand(report: Report) -> Iterator[dict[str, Any]]:
         yield _advice("R-BY-HAND", [_items(ids)], count=str(len(closed)), longest=duration(longest))
 
 
+def _disk(report: Report) -> Iterator[dict[str, Any]]:
+    store = report["store"]
+    if store is not None and store["full_in_days"] is not None and store["full_in_days"] <= FULL_DAYS:
+        yield _advice("R-DISK", [_samples(store)], days=str(store["full_in_days"]), free=megabytes(store["bytes_free"]))
+
+
+def _slow_store(report: Report) -> Iterator[dict[str, Any]]:
+    store = report["store"]
+    slower = store["slower_by"] if store is not None else None
+    if slower is not None and slower >= SLOWER_BY:
+        yield _advice("R-STORE-SLOW", [_samples(store)], times=f"{slower:.1f}", ms=f"{store['commit_worst_ms']:.0f}")
+
+
+def megabytes(count: float) -> str:
+    """Room on a disk, as people say it."""
+    return f"{count / 1e6:,.0f} MB"
+
+
+def _samples(store: Mapping[str, Any]) -> Text:
+    return word("store-samples", count=str(store["samples"]))
+
+
 _RULES: tuple[Rule, ...] = (
     _unreadable,
     _open,
@@ -125,6 +151,8 @@ _RULES: tuple[Rule, ...] = (
     _counted("restart", "R-POWER", TIMES_MIN, ""),
     _counted("device", "R-DEVICE", TIMES_MIN, "items_count"),
     _counted("people", "R-PEOPLE", TIMES_MIN, "items_count"),
+    _disk,
+    _slow_store,
     _slow,
     _repeats,
     _by_hand,

@@ -1,4 +1,4 @@
-"""The report for a spreadsheet: one file of reversals, and beside it one of incidents and one of batches.
+"""The report for a spreadsheet: one file of reversals, and beside it incidents, batches and the store's samples.
 
 UTF-8 with a byte order mark, so that spreadsheets show Chinese; a cell that would be a formula is quoted: the texts of
 hosts and applications must not be run by whoever opens the file.
@@ -32,14 +32,18 @@ BALANCE = (
 )  # fmt: skip
 
 
+STORE = ("at_utc", "commits", "commit_p50_ms", "commit_p99_ms", "bytes_used", "bytes_free", "head_seq")
+
+
 def write(report: Mapping[str, Any], target: Path) -> list[Path]:
-    """Writes `target` (reversals), and beside it "-incidents" and "-batches"; gives the paths.
+    """Writes `target` (reversals), and beside it "-incidents", "-batches" and "-store"; gives the paths.
 
     Raises ReportFileError.
     """
     tables = (("", CASES, report["cases"]), ("-incidents", INCIDENTS, report["incidents"]))
     written = []
-    for name, columns, rows in (*tables, ("-batches", BALANCE, report["balance"])):
+    store = (report["store"] or {}).get("points", [])
+    for name, columns, rows in (*tables, ("-batches", BALANCE, report["balance"]), ("-store", STORE, store)):
         path = target.with_name(f"{target.stem}{name}{target.suffix}")
         _write_table(path, columns, rows)
         written.append(path)

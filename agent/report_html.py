@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.currency import letters
-from agent.plots import Band, bands, bars
+from agent.plots import Band, bands, bars, steps
+from agent.report_advice import megabytes
 from agent.report_stories import KINDS, moment
-from agent.report_text import bin_names, caption, codes_text, kind_name, share, short_time, tries, whole
+from agent.report_text import bin_names, caption, codes_text, kind_name, share, short_time, store_lines, tries, whole
 from agent.report_texts import word
 from agent.status_html_markup import Html, both, escape, join, of, tag, told
 from agent.status_html_page import figure, page, row, section, table
@@ -32,6 +33,7 @@ def render(report: Mapping[str, Any], language: str) -> str:
         _acknowledge(report),
         _offenders(report),
         _balance(report),
+        _store(report),
         _cases(report),
         tag("footer", _say("not-in-journal")),
     )
@@ -261,6 +263,32 @@ def _batch(one: Mapping[str, Any]) -> list[Html]:
     verdict = _say("yes") if one["balanced"] else tag("strong", _say("no"), class_="bad")
     lead = [escape(one["batch"] or "-"), escape(one["lane"]), escape(letters(one["currency"]))]
     return [*lead, escape(str(one["intents"])), *counts, verdict]
+
+
+def _store(report: Mapping[str, Any]) -> Html:
+    """The samples in words, and how they went over the period."""
+    told = report["store"]
+    lines = [tag("p", of(line), class_="small") for line in store_lines(told)]
+    if told is None:
+        return section("store", _say("store"), *lines)
+    plots = [
+        _store_plot(told, "commit_p99_ms", "store-p99-plot", lambda most: f"{most:.1f}"),
+        _store_plot(told, "bytes_free", "store-free-plot", megabytes),
+        _store_plot(told, "bytes_used", "store-used-plot", megabytes),
+    ]
+    ends = [tag("span", local_time(told[name])) for name in ("since_utc", "until_utc")]
+    axis = tag("div", *ends, class_="axis", aria_hidden="true")
+    return section("store", _say("store"), tag("div", *lines, *plots, axis, class_="card"))
+
+
+def _store_plot(told: Mapping[str, Any], fact: str, name: str, shown: Callable[[float], str]) -> Html:
+    start = moment(told["since_utc"])
+    assert start is not None, "a sample without a readable time was taken"
+    places = [(moment(point["at_utc"]), float(point[fact])) for point in told["points"]]
+    points = [((at - start).total_seconds(), value) for at, value in places if at is not None]
+    most = max(value for _, value in points)
+    end = max(points[-1][0], 1.0)
+    return figure(name, _say(name, most=shown(most)), steps(points, 0.0, end, name))
 
 
 def _cases(report: Mapping[str, Any]) -> Html:

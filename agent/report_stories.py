@@ -16,6 +16,7 @@ from typing import Literal
 from agent.diagnosis import BY_ERROR, BY_MAC_VERDICT, error_code
 from agent.journal_contract import Row
 from agent.records import OWED, State, Transaction, load
+from agent.stored_form import is_transaction
 from agent.texts import catalogue
 from protocol.frozen import dataclass
 
@@ -120,8 +121,8 @@ def read(rows: Iterable[Row | None]) -> Reading:
     reading = Reading()
     for row in rows:
         reading.records += 1
-        if row is not None and not row.txn_id:
-            continue  # it only sets counters
+        if row is not None and not (row.txn_id and is_transaction(row.txn_id)):
+            continue  # it only sets counters, or is a session's or a settlement's
         try:
             if row is None:
                 raise ValueError

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.currency import letters
+from agent.report_advice import megabytes
 from agent.report_texts import texts, word
 from agent.status_text import columns, local_time, pad, short_span, wrap
 from agent.texts import Text, catalogue, duration
@@ -32,7 +33,7 @@ class _Page:
         """Everything, section by section."""
         parts = (
             self._head(), self._advice(), self._incidents(), self._acknowledge(), self._offenders(), self._balance(),
-            self._cases(),
+            self._store(), self._cases(),
         )  # fmt: skip
         return [visible(line.rstrip(), "?") for part in parts for line in part]
 
@@ -158,6 +159,11 @@ class _Page:
         yield from wrap(whole(self._report).of(self._language), WIDTH)
         yield from wrap(self._say("balance-note"), WIDTH)
 
+    def _store(self) -> Iterator[str]:
+        yield from self._title("store")
+        for line in store_lines(self._report["store"]):
+            yield from wrap(line.of(self._language), WIDTH)
+
     def _cases(self) -> Iterator[str]:
         yield from self._title("cases")
         if not self._report["cases"]:
@@ -235,6 +241,23 @@ def whole(report: Mapping[str, Any]) -> Text:
         " + ".join(f"{count} {name.zh}" for count, name in named) or "0",
     )
     return word("whole", begun=str(told["begun"]), states=states, pending=str(told["pending"]))
+
+
+def store_lines(store: Mapping[str, Any] | None) -> Iterator[Text]:
+    """The store in words, a line each."""
+    if store is None:
+        yield word("store-none")
+        return
+    times = {name: f"{store[f'commit_{name}_ms']:.1f}" for name in ("p50", "p99", "worst")}
+    yield word("store-times", **times)
+    if store["slower_by"] is not None:
+        yield word("store-slower", times=f"{store['slower_by']:.1f}")
+    room = {"free": "bytes_free", "least": "bytes_free_least", "used": "bytes_used", "first": "bytes_used_first"}
+    yield word("store-room", **{name: megabytes(store[key]) for name, key in room.items()})
+    if store["full_in_days"] is not None:
+        yield word("store-full", days=str(store["full_in_days"]))
+    yield word("store-records", count=str(store["records"] - store["records_first"]))
+    yield word("store-samples", count=str(store["samples"]))
 
 
 def kind_name(kind: str) -> Text:

@@ -39,6 +39,8 @@ METHODS: dict[str, Right] = {
     "transaction.unconfirmed": "read",
     "keys.list": "read",
     "maintenance.list": "read",
+    "journal.rows": "read",
+    "store.history": "read",
     "reversal.wait_clear": "read",
     "transaction.run": "sell",
     "transaction.begin": "sell",

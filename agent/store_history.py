@@ -59,9 +59,8 @@ class StoreHistory:
     def history(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """The samples from `since_utc` up to `until_utc` ("": no limit), thinned out where there are too many."""
         given = take(params, {"since_utc": (str, ""), "until_utc": (str, "")})
-        found = [one for one in read(self._file) if _within(one["at_utc"], given["since_utc"], given["until_utc"])]
-        step = -(-len(found) // SHOWN_MAX) or 1
-        return {"samples": found[::step], "every": step}
+        samples, every = thinned(self._file, given["since_utc"], given["until_utc"])
+        return {"samples": samples, "every": every}
 
     def _make_room(self) -> None:
         if self._file.exists() and self._file.stat().st_size > BYTES_MAX:
@@ -70,6 +69,13 @@ class StoreHistory:
             beside.write_bytes(b"".join(lines[len(lines) // 2 :]))
             beside.chmod(0o600)
             beside.replace(self._file)
+
+
+def thinned(file: Path, since_utc: str = "", until_utc: str = "") -> tuple[list[dict[str, Any]], int]:
+    """The samples of a period, at most `SHOWN_MAX`, and every how many-th they are. Raises OSError."""
+    found = [one for one in read(file) if _within(one["at_utc"], since_utc, until_utc)]
+    every = -(-len(found) // SHOWN_MAX) or 1
+    return found[::every], every
 
 
 def read(file: Path) -> list[dict[str, Any]]:

@@ -12,11 +12,14 @@ from typing import Any
 from agent.api import Api
 from agent.config_schema import Configuration
 from agent.host_clock import HostClocks
+from agent.journal import Journal
+from agent.journal_rows import ROWS_USUAL
 from agent.loop import Clock, Loop
 from agent.maintenance import Maintenance
 from agent.monitor import Monitor
 from agent.records import Transaction
 from agent.room import DeviceRoom
+from agent.rpc import Peer, take
 from agent.selftest_schedule import Schedule, idle, under_way
 from agent.show_only import ShowOnly
 from agent.store_history import StoreHistory
@@ -30,6 +33,7 @@ class Watching:
         configuration: Callable[[], Configuration],
         clock: Clock,
         loop: Loop,
+        journal: Journal,
         api: Api,
         room: DeviceRoom,
         devices: Callable[[], list[dict[str, Any]]],
@@ -40,6 +44,7 @@ class Watching:
         self._clock = clock
         self._loop = loop
         self._api = api
+        self._rows = show.answering("rows", journal.rows)
         self._show = show
         state_dir = configuration().agent.state_dir
         self._maintenance = Maintenance(state_dir, clock.now, lambda: configuration().selftest)
@@ -54,7 +59,7 @@ class Watching:
             self._maintenance.tested_utc,
             lambda work: spawn(self._shielded(work)),
         )
-        self.methods = {**self._maintenance.methods, **self._samples.methods}
+        self.methods = {**self._maintenance.methods, **self._samples.methods, "journal.rows": self.rows}
         self._told: list[dict[str, Any]] = []
         self.objection = self._monitor.plans.objection
 
@@ -83,6 +88,11 @@ class Watching:
             if lane is not None:
                 zone = lane.policy.profile.session.host_clock
                 self._clocks.told(lane_name, zone, date, time, self._clock.now())
+
+    def rows(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """The journal record by record, a page of it, without secrets: for reports while the agent runs."""
+        given = take(params, {"after": (int, 0), "limit": (int, ROWS_USUAL)})
+        return self._rows(max(0, given["after"]), given["limit"])
 
     def conditions(self) -> list[dict[str, Any]]:
         """What the status says of it beside its own conditions."""

@@ -12,8 +12,8 @@ import pytest
 
 from agent import report, report_csv, report_html, report_text
 from agent.events import Park, Restart
+from agent.journal_source import of_copy, of_stopped
 from agent.report_incidents import incidents
-from agent.report_source import read_copy, read_stopped
 from agent.report_stories import Reading, read
 from agent.report_texts import texts
 from agent.texts import placeholders
@@ -116,7 +116,7 @@ def test_every_sale_is_in_exactly_one_column_of_the_balance() -> None:
 def test_the_numbers_are_those_of_verify(tmp_path: Path) -> None:
     home = bad_week().journal(tmp_path)
     checked = walk(home.path, home.vault(), home.mark)
-    made = built(read_stopped(home.path))
+    made = built(read(of_stopped(home.path)))
     assert checked.whole
     assert made["whole"] == {"begun": checked.begun, "states": checked.states, "pending": checked.pending}
     assert made["records"] == checked.records
@@ -189,7 +189,7 @@ def test_nothing_wrong_gives_no_advice() -> None:
 
 def test_an_empty_journal_makes_an_empty_report(tmp_path: Path) -> None:
     home = Shop().journal(tmp_path)
-    made = built(read_copy(home.path))
+    made = built(read(of_copy(home.path)))
     assert (made["sales"], made["balance"], made["whole"]["begun"]) == (0, [], 0)
     assert report_text.render(made, "zh")
     assert report_html.render(made, "zh")
@@ -236,7 +236,7 @@ def test_the_spreadsheet_has_a_row_a_reversal_and_runs_no_formula(tmp_path: Path
     shop.feed(hostile, SILENCE)
     made = built(read(shop.rows))
     paths = report_csv.write(made, tmp_path / "week.csv")
-    assert [path.name for path in paths] == ["week.csv", "week-incidents.csv", "week-batches.csv"]
+    assert [path.name for path in paths] == ["week.csv", "week-incidents.csv", "week-batches.csv", "week-store.csv"]
     with paths[0].open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [case["id"] for case in made["cases"]]
