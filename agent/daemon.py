@@ -86,7 +86,9 @@ class Daemon(Listener):
         self._page_not_before = 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
         self.links = Links()
-        self.devices = DeviceRoom(_make_desk, self._device_ready, self._spawn, self._status_soon)
+        self.devices = DeviceRoom(
+            _make_desk, self._device_ready, self._spawn, self._status_soon, lambda: self.clock.now().at_utc
+        )
         self.journal, self._vault = _open_journal(configuration, new=new_journal)
         mirror = configuration.journal.mirror
         self.second_copy = SecondCopy(mirror, self._vault, self.journal) if mirror else None

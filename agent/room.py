@@ -13,6 +13,7 @@ from typing import Any
 from agent import config as settings
 from agent.api import Api
 from agent.checkout import Checkout, CheckoutRules
+from agent.inhibitions import Inhibitions
 from agent.lane import RefusedError
 from agent.letterhead import Letterhead
 from agent.loop import Loop
@@ -26,7 +27,7 @@ from agent.slip_book import reference as slip_reference
 class DeviceRoom:
     """All devices of this terminal. `make_desk(on_change)` gives drivers/desk.py's Desk.
 
-    `on_ready(name)`: a device is in service (again); `on_change()`: any device is in another state.
+    `on_ready(name)`: a device is in service (again); `on_change()`: any device is in another state. `at_utc()`: now.
     """
 
     def __init__(
@@ -35,7 +36,10 @@ class DeviceRoom:
         on_ready: Callable[[str], None],
         spawn: Callable[[Any], None],
         on_change: Callable[[], None],
+        at_utc: Callable[[], str] = str,
     ) -> None:
+        self._at_utc = at_utc
+        self._inhibitions: Inhibitions | None = None
         self._make_desk = make_desk
         self._on_ready = on_ready
         self._on_change = on_change
@@ -56,8 +60,10 @@ class DeviceRoom:
             return
         if self._desk is None:
             self._desk = self._make_desk(self._changed)
+        if self._inhibitions is None:
+            self._inhibitions = Inhibitions(configuration.agent.state_dir)
         keys = {lane.pinpad: lane.pinpad_master_key for lane in configuration.lanes if lane.pinpad}
-        self._desk.configure(configuration.devices, keys)
+        self._desk.configure(configuration.devices, keys, self._inhibitions.because)
 
     def submits(self) -> Mapping[str, Submit]:
         """For each device: run work in its thread and await the result."""
@@ -131,12 +137,18 @@ class DeviceRoom:
             self.paper.add(f"{reference}/copy-0", notice(lines, _letterhead(self._shop)))
 
     def inhibit(self, name: str, reason: str) -> None:
-        """A technician takes a device. Raises RefusedError where there is none."""
-        self._known_desk().inhibit(name, reason)
+        """A technician takes a device, until `release`, restarts included. `reason` says why and who.
+
+        Raises RefusedError where there is none, or when the disk does not take it.
+        """
+        because = f"{reason}, since {self._at_utc()}" if self._at_utc() else reason
+        self._known_desk().inhibit(name, because)
+        self._stored().add(name, because)
 
     def release(self, name: str) -> None:
-        """The technician gives it back. Raises RefusedError where there is none."""
+        """The technician gives it back. Raises RefusedError as `inhibit` does."""
         self._known_desk().release(name)
+        self._stored().drop(name)
 
     async def test(self, name: str, timeout_s: float) -> str:
         """Exercise one device; what was seen in one line. Raises the driver's error."""
@@ -156,6 +168,10 @@ class DeviceRoom:
         if self._desk is None:
             raise RefusedError("A-NO-DEVICE", "no devices are configured", "add [[device]] to the configuration")
         return self._desk
+
+    def _stored(self) -> Inhibitions:
+        assert self._inhibitions is not None  # as long as there is a desk
+        return self._inhibitions
 
     def _submit(self, name: str) -> Submit:
         def submit(work: Callable[[Any], bytes], deadline_s: float) -> Awaitable[bytes]:

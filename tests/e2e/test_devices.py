@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import statistics
 import threading
 import time
@@ -166,6 +167,25 @@ def test_a_device_in_a_technicians_hand_is_left_alone_until_its_release(shop: Sh
     shop.until_ready()
     assert shop.card_sale("R2")["outcome"] == "completed"
     agree(host, shop)
+
+
+def test_an_inhibition_survives_a_restart_and_tells_who_and_when(shop: ShopBench, host: HostServer) -> None:
+    told = shop.agent.call("device.inhibit", {"name": "printer", "why": "new cutter"})["inhibited_because"]
+    assert re.fullmatch(r"new cutter \(\w+\), since \d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d.*", told), told
+    shop.devices.printer.fault("silence", seconds=0.001)
+    heard = dict(shop.devices.printer.state()["counters"])["bytes in"]  # type: ignore[call-overload]
+    for end in (shop.agent.stop, shop.agent.kill):
+        end()
+        shop.agent.start()
+        shop.until(lambda: shop.device_states()["reader"] == "ready", "the others are in service")
+        view = next(one for one in shop.agent.call("device.list", {})["devices"] if one["name"] == "printer")
+        assert (view["state"], view["inhibited_because"]) == ("inhibited", told)
+    assert dict(shop.devices.printer.state()["counters"])["bytes in"] == heard  # type: ignore[call-overload]
+    shop.agent.call("device.release", {"name": "printer"})
+    shop.until_ready()
+    shop.agent.stop()
+    shop.agent.start()
+    shop.until_ready()
 
 
 def test_a_device_that_does_not_exist_is_refused_with_the_names_that_do(shop: ShopBench) -> None:
