@@ -19,6 +19,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "agent.cli_drill": ("plan", "drill"),
     "agent.cli_pages": ("completion",),
     "agent.cli_protocol": ("explain", "profile", "replay"),
+    "agent.cli_provision": ("provision",),
     "agent.cli_report": ("watch", "report"),
     "agent.cli_selftest": ("selftest", "maintenance"),
     "agent.cli_session": ("sign-on", "echo", "settle-batch", "wait-clear"),
