@@ -100,6 +100,15 @@ class Reloaded(TypedDict):
     lanes: list[str]
 
 
+class DeviceTest(TypedDict):
+    """`seen` where it passed; else `error` with `code`, `text` and `hint`, what to do. `device`: as in the list."""
+
+    device: dict[str, Any]
+    passed: bool
+    seen: str
+    error: dict[str, str] | None
+
+
 # The items of operators and the status have their own page and schema (docs/status.md).
 Item = dict[str, Any]
 
@@ -262,6 +271,22 @@ class AgentClient:
     def agent_status(self, *, deadline_s: float | None = None) -> Item:
         """The status file's content, fresh."""
         return cast(Item, self.call("agent.status", {}, deadline_s))
+
+    def device_list(self, *, deadline_s: float | None = None) -> list[Item]:
+        """Every device: state, firmware, counters, last error, and who has taken it out of service."""
+        return cast(list[Item], self.call("device.list", {}, deadline_s)["devices"])
+
+    def device_test(self, name: str, *, deadline_s: float | None = None) -> DeviceTest:
+        """Exercise one device, by its name or its kind, without a customer: passed, or what to do."""
+        return cast(DeviceTest, self.call("device.test", {"name": name}, deadline_s))
+
+    def device_inhibit(self, name: str, why: str, *, deadline_s: float | None = None) -> Item:
+        """Take one device out of service until its release, restarts included."""
+        return cast(Item, self.call("device.inhibit", {"name": name, "why": why}, deadline_s))
+
+    def device_release(self, name: str, *, deadline_s: float | None = None) -> Item:
+        """Put it back into service."""
+        return cast(Item, self.call("device.release", {"name": name}, deadline_s))
 
     def agent_reload(self, *, deadline_s: float | None = None) -> Reloaded:
         """Read the configuration file again; ApiError where it is wrong or unsafe, and then all stays as it was."""

@@ -255,6 +255,8 @@ SCHEMAS: dict[str, set[str]] = {
     "unconfirmed": {"lane"},
     "reversal_list": {"all", "limit"},
     "reversal_retry": {"id", "all"},
+    "device_list": set(),
+    "device_inhibit": {"name", "why"},
 }
 
 
@@ -266,7 +268,7 @@ def test_the_client_knows_every_parameter_of_the_daemon(name: str) -> None:
 
 def test_the_client_has_a_method_for_every_method_of_the_daemon() -> None:
     """`transaction.run` is `run`, `reversal.list` is `reversal_list`."""
-    served = api.Api(cast(Any, None), "on-approval", None, {}, cast(Any, None)).methods
+    served = api.Api(cast(Any, None), "on-approval", None, {}, cast(Any, None), cast(Any, object())).methods
     names = {method.removeprefix("transaction.").replace(".", "_") for method in served}
     methods = {name for name, _ in inspect.getmembers(AgentClient, inspect.isfunction) if not name.startswith("_")}
     assert names == methods - {"call", "close"}
