@@ -82,8 +82,9 @@ INSERT INTO meta (name, value) VALUES (?,?) ON CONFLICT (name) DO UPDATE SET val
 
 _LENGTHS = struct.Struct(f">{COLUMNS.count(',')}I")  # one for each column but `chain`
 
-# What reading a damaged database may raise: Python cannot decode a message of SQLite that quotes damaged text.
-READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+# What reading a damaged database may raise: Python cannot decode a message of SQLite that quotes damaged text, and a
+# flipped type byte makes NULL or a number of what must be text or bytes (STRICT tables check that on writing only).
+READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError, TypeError)
 
 Migration = Callable[[sqlite3.Connection], None]
 

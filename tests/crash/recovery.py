@@ -40,9 +40,13 @@ _PROFILES = ProfileShelf()  # read once for all starts
 
 @dataclass
 class Outside:
-    """What the world knew at the moment of the cut: the host's books, and what the application was told."""
+    """What the world knew at the moment of the cut: the host's books, and what the application was told.
+
+    `goods`: the sales whose goods are handed over once the application hears "approved".
+    """
 
     machine: HostMachine = field(default_factory=lambda: HostMachine(HOST))
+    goods: frozenset[str] = DELIVERED
     left: dict[str, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
     _reader: FrameReader = field(default_factory=FrameReader)
@@ -64,7 +68,7 @@ class Outside:
     @property
     def delivered(self) -> set[str]:
         """The goods that are over the counter."""
-        return {reference for reference in self.told if reference in DELIVERED and self._approved(reference)}
+        return {reference for reference in self.told if reference in self.goods and self._approved(reference)}
 
     def _approved(self, reference: str) -> bool:
         return self.told[reference] in ("approved", "completed")

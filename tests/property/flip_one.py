@@ -2,12 +2,14 @@
 
     python -m tests.property.flip_one DIRECTORY SCRATCH FILE KIND POSITION...
 
-One word a position: `same` (everything that was stored is there), `refused`, or `DIFFERENT`.
+One word a position: `same` (everything that was stored is there), `refused`, `DIFFERENT`, or `ERROR` (one of our own).
 """
 
 from __future__ import annotations
 
 import shutil
+import sqlite3
+import struct
 import sys
 from pathlib import Path
 
@@ -45,6 +47,9 @@ def outcome(directory: Path, scratch: Path, name: str, kind: str, position: int,
         journal.close()
     except (JournalError, VaultError):
         return "refused"
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError, struct.error, sqlite3.Error) as error:
+        print(f"{kind} of {name} at {position}: {type(error).__name__}: {error}", file=sys.stderr)
+        return "ERROR"
     return "same" if found == whole else "DIFFERENT"
 
 

@@ -59,7 +59,7 @@ def outcomes(
         done = subprocess.run([str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         words += done.stdout.split()
     assert len(words) == len(positions)
-    wrong = [position for position, word in zip(positions, words, strict=True) if word == "DIFFERENT"]
+    wrong = [position for position, word in zip(positions, words, strict=True) if word in ("DIFFERENT", "ERROR")]
     told = Counter(words)
     done_to = {"flip": "bytes_flipped", "cut": "files_cut_short"}[kind]
     figures = {done_to: len(positions), "refused": told["refused"], "unharmed": told["same"], "violations": len(wrong)}
