@@ -22,9 +22,11 @@ from agent.api import Api
 from agent.events import Alarm, Slip
 from agent.journal import Journal
 from agent.journal_contract import JournalError
+from agent.journal_rest import JournalRest
 from agent.lane import Listener, RefusedError
 from agent.lanes import Ears, Links, ProfileShelf, lane_profile, make_lane, make_link
 from agent.loop import Clock, Loop
+from agent.loop_turns import AT_ONCE
 from agent.notify import notify, watchdog_interval_s
 from agent.outcome_desk import OutcomeDesk
 from agent.outcomes import Replied, Stray
@@ -93,6 +95,13 @@ class Daemon(Listener):
         mirror = configuration.journal.mirror
         self.second_copy = SecondCopy(mirror, self._vault, self.journal) if mirror else None
         self.loop = Loop(self.journal, [], self.links, self.clock, self)
+        self._rest = JournalRest(
+            self.journal,
+            lambda: self.configuration,
+            self.clock.now,
+            lambda: self.loop.lanes.values(),
+            lambda: self.loop.next_wake(),
+        )
         self.outcomes = OutcomeDesk(self.loop.all_ended)
         self.front: Front | None = None
         self.api = Api(self.loop, configuration.policy.confirm, None, {}, self._reload_asked, self.devices)
@@ -123,8 +132,9 @@ class Daemon(Listener):
         self.loop.start()
         self.sessions.wake()
         self.devices.ask_about(self.loop.pending())
-        if any(txn.state in OWED for txn in self.loop.pending()):
+        if self.loop.lanes_owed():
             await asyncio.sleep(HEAD_START_S)
+        await self._survey()
         self.front = self._make_front()
         self.front.catch_up()
         server = self._server()
@@ -133,7 +143,7 @@ class Daemon(Listener):
         self._signals()
         self._report_ready()
         self._every(PROBE_EVERY_S, self._probe)
-        self._every(self.configuration.agent.status_every_s, self._write_status)
+        self._every(self.configuration.agent.status_every_s, self._look)
         if self.configuration.agent.page_every_s:
             self._every(self.configuration.agent.page_every_s, self._write_page)
         if interval_s := watchdog_interval_s():
@@ -170,6 +180,13 @@ class Daemon(Listener):
                 self._keys_changed,
             )
         )
+
+    async def _survey(self) -> None:
+        """Of thousands only the first were read; reversals go on meanwhile. No sale and no status before all are."""
+        more = True
+        while more:
+            more = self.loop.survey()
+            await asyncio.sleep(0)
 
     def _report_ready(self) -> None:
         pending = self.loop.pending()
@@ -295,7 +312,8 @@ class Daemon(Listener):
 
     def _link_up(self, lane: str) -> None:
         log.info("lane %s: the link is up again", lane)
-        self.loop.resume(lane, "link-up")
+        if "link-up" in self.loop.lane(lane).policy.retry.triggers:
+            self.loop.resume(lane, "link-up")
         self.sessions.back(lane)
         self._status_soon()
 
@@ -351,7 +369,7 @@ class Daemon(Listener):
         if restart:
             text = f"only a restart can change {', '.join(restart)}"
             raise RefusedError("A-RESTART", text, "systemctl restart reversald")
-        unsafe = settings.unsafe_changes(self.configuration, new, {txn.lane for txn in self.loop.pending()})
+        unsafe = settings.unsafe_changes(self.configuration, new, self.loop.lanes_pending())
         if unsafe:
             text = "unsafe while reversals are pending: " + "; ".join(unsafe)
             raise RefusedError("A-UNSAFE-CHANGE", text, "wait until reversalctl list is empty")
@@ -378,7 +396,7 @@ class Daemon(Listener):
 
     def _probe(self) -> None:
         """Look for hosts that are known down on lanes where something waits for them."""
-        for lane in {txn.lane for txn in self.loop.pending() if txn.state in OWED and not txn.held}:
+        for lane in self.loop.lanes_owed():
             if lane in self.links.by_lane:
                 self.links.by_lane[lane].probe()
 
@@ -386,6 +404,11 @@ class Daemon(Listener):
         if self._status_timer is None:
             delay_s = max(STATUS_DELAY_S, STATUS_SHARE * self._status_cost_s)
             self._status_timer = self._aio.call_later(delay_s, self._write_status)
+
+    def _look(self) -> None:
+        """The sign of life, and what the journal does where nothing is due."""
+        self._write_status()
+        self._rest.step()
 
     def _write_status(self) -> None:
         """A status that cannot be written (full disk) is logged once and never stops a reversal."""
@@ -498,6 +521,7 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
         presize_bytes=store.presize_bytes,
         reserve_bytes=store.reserve_bytes,
         create=new,
+        pending_max=AT_ONCE,
     )
     return journal, vault
 

@@ -217,7 +217,12 @@ def attempt_answered(record: Transaction, event: Answered, now: Now, policy: Pol
         record = record.with_evidence(now.at_utc, text, event.what)
         failed = replace(record, left=True, last_error=text, last_code="")
         return _limit(_try_later(failed, now, policy), now, policy) if event.awaited else (record, ())
-    return _verdict(replace(record, left=True, last_code=event.code, last_error=""), event, now, policy)
+    after, effects = _verdict(replace(record, left=True, last_code=event.code, last_error=""), event, now, policy)
+    if event.code not in policy.profile.responses.alarms or any(
+        event.code in seen.what.split() for seen in record.evidence
+    ):
+        return after, effects
+    return after, (*effects, Alarm("host-code", f"{record.id}: the host refuses its reversal with code {event.code}"))
 
 
 def owed_restart(record: Transaction, event: Restart, now: Now, policy: Policy) -> Decision:

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from agent.batch_upload import element_48
 from agent.currency import money
 from agent.explain import text_of
+from agent.settlement import TOTALS_FIELD, Totals, supported
 from protocol.envelope import wrap
 from protocol.errors import MacError
 from protocol.explain import Explanation, explain
@@ -25,6 +27,7 @@ from protocol.iso8583 import Message
 from protocol.mac import carries_mac, compute, mac_input, place, reserve
 from protocol.meanings import KINDS, Both, same
 from protocol.mti import reply_to
+from protocol.notices import build_script_result
 from protocol.requests import RequestFacts, build_network_message, build_request
 from protocol.reversal import FrozenReversal, Learnt, freeze, render
 from protocol.rules import Profile
@@ -39,6 +42,7 @@ NOTE = Both(
 _STAN, _OWN_STAN, _BATCH = "000123", "000124", "000017"
 _LATER = "0102030506"  # MMDDhhmmss of a repeat, one minute and one second after the original
 _CHIP = "9505000004E000" + "9F100807010103A0A00201" + "9F360200A1" + "9F1E083132333435363738"
+_SCRIPT = "DF31052000000001"  # one script, done, id 00000001
 _RRN, _APPROVAL = "000000000042", "123456"
 # What a reply never brings back.
 _NOT_ECHOED = frozenset({2, 14, 22, 23, 26, 35, 36, 52, 53, 55, 61, 62, 63, 64, 128})
@@ -77,8 +81,43 @@ class _Kit:
         yield from self._declined(sale)
         yield from self._time_out(sale)
         yield from self._other_reversals(sale)
+        yield from self._after_the_sale(sale)
+        yield from self._settling(sale)
         for kind in ("void", "preauth", "preauth-void", "completion", "completion-void", "refund"):
             yield from self._kind(kind)
+
+    def _after_the_sale(self, sale: Message) -> Iterator[Case]:
+        """The result of an issuer's script, where the host wants it."""
+        rules = self._profile.script_result
+        if rules is None:
+            return
+        known = {"stan": _OWN_STAN, "batch": _BATCH, "original_batch": _BATCH, "original_stan": _STAN}
+        known |= {"original_date": "0102", "terminal_id": "10000001", "merchant_id": "102110000000001"}
+        known |= {"learnt_rrn": _RRN, "learnt_approval_code": _APPROVAL, "learnt_acquirer": "12345678"}
+        body = self._freeze(sale, "timeout").body
+        message = build_script_result(self._profile, body, _CHIP + _SCRIPT, known)
+        title = Both("result of the issuer's script", "脚本处理结果通知")
+        yield self._case("script-result", title, message)
+        answer = Both("answer to the script result", "脚本处理结果通知应答")
+        yield self._case("script-result-reply", answer, self._reply(message, self._good_code()))
+
+    def _settling(self, sale: Message) -> Iterator[Case]:
+        """A batch of one sale: settled, then, as if the host had other totals, its details and their end."""
+        if not supported(self._profile):
+            return
+        facts = self._facts("")
+        totals = Totals(1250, 1).field_48()
+        message = build_network_message(self._profile, "settlement", facts, totals)
+        yield self._case("settlement", Both("settlement of a batch of one sale", "批结算"), message)
+        unequal = {TOTALS_FIELD: totals[:30] + "2" + totals[31:]}
+        reply = self._reply(message, "", unequal).with_fields({39: None})
+        yield self._case("settlement-reply", Both("answer: other totals", "批结算应答：对账不平"), reply)
+        if self._profile.batch_upload is not None:
+            details = element_48([f"00{_STAN}{TEST_CARD:0>20}{1250:012d}"])
+            upload = build_network_message(self._profile, "upload", facts, details=details)
+            yield self._case("upload", Both("upload of its detail", "批上送明细"), upload)
+            end = build_network_message(self._profile, "upload-end", facts, count="0001")
+            yield self._case("upload-end", Both("end of the upload", "批上送结束"), end)
 
     def _declined(self, sale: Message) -> Iterator[Case]:
         code = "100" if self._code_length() == 3 else "51"
@@ -100,6 +139,7 @@ class _Kit:
             ("done", Both("acknowledgement", "冲正成功应答")),
             ("overtaken", Both("answer: original not found", "应答：无原始交易")),
             ("retry", Both("answer: try again", "应答：需重发")),
+            ("later", Both("answer: try later", "应答：稍后重发")),
             ("park", Both("answer: a person must act", "应答：需人工处理")),
         )
         for verdict, title in titles:

@@ -67,6 +67,11 @@ _REASONS = (
         "IC卡数据只能按 chip_field 和 chip_tags 精简，不能整体复制",
     ),
     ("code (.+) has two meanings", r"应答码 \1 有两种含义"),
+    ("code (.+) ends the reversal: nobody need be called", r"应答码 \1 使冲正结束：无需告警"),
+    (
+        "must hold (.+): a reversal never waits only for what may not happen",
+        r"必须包含 \1：冲正不能只等待不一定发生的事件",
+    ),
     ("code (.+) approves: it never counts without a MAC", r"应答码 \1 表示批准：没有MAC时绝不能采信"),
     ("element (.+) is not stored for comparison: it could hold secrets", r"第 \1 域可能含敏感数据，不能用于比较"),
     ("must hold 4 \\(amount\\), 11 \\(STAN\\) and 41 \\(terminal\\)", "必须包含 4（金额）、11（流水号）、41（终端号）"),

@@ -45,7 +45,11 @@ def read_responses(table: Table, catalogue: Callable[[str], Table]) -> ResponseR
             if code in verdicts:
                 table.complain(verdict, f"code {code} has two meanings")
             verdicts[code] = verdict
-    rules = ResponseRules(frozenset(table.texts("approved")), MappingProxyType(verdicts), MappingProxyType(texts))
+    alarms = frozenset(table.texts("alarm", ()))
+    for code in sorted(code for code in alarms if verdicts.get(code) == "done"):
+        table.complain("alarm", f"code {code} ends the reversal: nobody need be called")
+    approved = frozenset(table.texts("approved"))
+    rules = ResponseRules(approved, MappingProxyType(verdicts), MappingProxyType(texts), alarms)
     table.done()
     return rules
 
@@ -86,6 +90,9 @@ def read_matching(table: Table, fields: frozenset[int]) -> MatchRules:
 def read_retry(table: Table) -> RetryRules:
     """Reads [retry]."""
     triggers = table.texts("triggers")
+    for needed in ("timer", "command"):
+        if triggers and needed not in triggers:
+            table.complain("triggers", f"must hold {needed}: a reversal never waits only for what may not happen")
     for unknown in sorted(set(triggers) - set(TRIGGERS)):
         table.complain("triggers", f"{unknown!r} is none of {', '.join(TRIGGERS)}")
     rules = RetryRules(

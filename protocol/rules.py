@@ -105,11 +105,15 @@ class MacRules:
 
 @dataclass(frozen=True, slots=True)
 class ResponseRules:
-    """What response codes mean. An unknown code is declined for a request and "retry" for a reversal."""
+    """What response codes mean. An unknown code is declined for a request and "retry" for a reversal.
+
+    `alarms`: codes to a reversal of which people should hear at once, whatever the verdict is.
+    """
 
     approved: frozenset[str]
     verdicts: Mapping[str, Verdict]
     texts: Mapping[str, tuple[str, str]]
+    alarms: frozenset[str]
 
     def request(self, code: str) -> Literal["approved", "declined"]:
         """Gives what a reply's code says about the request."""

@@ -274,6 +274,15 @@ def test_an_acknowledgement_clears_nothing_unless_its_mac_verifies(mac: str) -> 
     assert not dialogue.record.sending
 
 
+def test_a_code_that_calls_people_does_so_once_and_the_tries_go_on() -> None:
+    dialogue = tried().feed(answered("87", "reversal"))
+    assert dialogue.has(Alarm)
+    assert dialogue.state is State.REVERSING
+    again = dialogue.feed(Wake()).feed(answered("87", "reversal"))
+    assert not again.has(Alarm)
+    assert not tried().feed(answered("96", "reversal")).has(Alarm)
+
+
 def _without_mac(*codes: str) -> Policy:
     """UnionPay's rules where these codes count without a MAC."""
     strict = policy()

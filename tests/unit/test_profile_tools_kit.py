@@ -54,7 +54,10 @@ def test_a_kit_is_byte_for_byte_the_golden_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_case_that_a_certification_wants_is_there(name: str) -> None:
-    wanted = ALWAYS | ({"reversal-partial"} if load_profile(name).reversal.partial_field else set())
+    profile = load_profile(name)
+    wanted = ALWAYS | ({"reversal-partial"} if profile.reversal.partial_field else set())
+    wanted |= {"script-result", "script-result-reply"} if profile.script_result else set()
+    wanted |= {"settlement", "settlement-reply", "upload", "upload-end"} if profile.batch_upload else set()
     assert wanted <= set(_kit(name))
 
 

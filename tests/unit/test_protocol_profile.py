@@ -49,7 +49,7 @@ def test_every_profile_that_comes_with_the_program_is_sound() -> None:
         ("[retry]\nbase_s = 0\n", 3, "must be between 0.1"),
         ("[retry]\npark_after_attempts = true\n", 3, "must be a whole number"),
         ("[retry]\npersistent_connection = 1\n", 3, "must be true or false"),
-        ("[retry]\ntriggers = ['moon']\n", 3, "'moon' is none of"),
+        ("[retry]\ntriggers = ['moon', 'timer', 'command']\n", 3, "'moon' is none of"),
         ("[retry]\ntriggers = 'timer'\n", 3, "must be a list of strings"),
         ("[reversal]\nkeep = [2, 2]\n", 3, "same value twice"),
         ("[reversal]\nkeep = ['2']\n", 3, "must be a list of whole numbers"),
@@ -90,6 +90,8 @@ def test_every_profile_that_comes_with_the_program_is_sound() -> None:
         ("[mac]\nfield = 0\n", 3, "needs a field"),
         ("[mac]\nalgorithm = 'md5'\n", 3, "must be one of"),
         ("[mac]\nfield = 128\n", 3, "element 128"),
+        ("[responses]\nalarm = ['00']\n", 3, "code 00 ends the reversal"),
+        ("[retry]\ntriggers = ['timer']\n", 3, "must hold command"),
         ("[mac]\noptional_on = ['25', '00']\n", 3, "code 00 approves"),
         ("[mac]\noptional_on = '25'\n", 3, "must be a list of strings"),
         ("[session]\nkey_codes = ['A0', '77']\n", 3, "code 77 has two meanings"),
@@ -119,7 +121,7 @@ def test_what_is_wrong_is_named_with_file_line_and_key(write: Write, text: str, 
 
 def test_a_check_gives_every_error_also_several_of_one_section_and_of_one_key(write: Write) -> None:
     path = write(
-        "colour = 1\n[retry]\nbase_s = 'x'\nfactor = 99\nsoon = true\ntriggers = ['moon', 'sun', 'timer']\n"
+        "colour = 1\n[retry]\nbase_s = 'x'\nfactor = 99\nsoon = true\ntriggers = ['moon', 'sun', 'timer', 'command']\n"
         "[mac]\nfield = 63\nalgorithm = 'rot13'\n[envelope]\nlength_max = 0\n[reversal]\nkeep = [2, 35, 36, 99]\n"
         "[kinds.sale]\nmti = 'x'\non_unknown = 'y'\n[elements]\n33 = 'n..100'\n34 = 7\n200 = 'n2'\n"
         "[session.requirements]\n12 = 'sign-on'\n9 = 'dance'\n"
