@@ -17,7 +17,7 @@ from agent.events import Answered, Complete, Event, Hold, Park, Release, Retry, 
 from agent.lane import Order, RefusedError
 from agent.loop import Loop, unconfirmed
 from agent.outcome_texts import describe
-from agent.records import OWED, State, Transaction
+from agent.records import State, Transaction
 from agent.rpc import Peer, take
 from protocol.errors import AgentError
 from protocol.masking import scrub
@@ -31,6 +31,7 @@ BEFORE_SALE_WAIT_S = 10.0
 DEVICE_TEST_S = 10.0
 REFERENCE_LENGTH_MAX = 64
 AMOUNT_MAX = 10**12 - 1  # DE 4 is n 12.
+ARCHIVE_DAYS_MAX = 3650
 
 # What a sale may say of the card: shape and words. Lengths: ISO 8583 elements 2, 14, 35, 22, 23, 52, 55.
 CARD_SHAPES = {
@@ -121,6 +122,7 @@ class Api:
             "reversal.confirm": self.confirm_settle,
             "agent.status": self.agent_status,
             "journal.export": self.export,
+            "journal.archive": self.archive,
             "agent.reload": lambda peer, params: reload(peer),
         }
         if devices is not None:
@@ -282,9 +284,9 @@ class Api:
         given = take(params, {"id": (str, ""), "all": (bool, False)})
         if given["all"] == bool(given["id"]):
             raise RefusedError("A-PARAMETER", "give either id or all", 'for example {"id": "main-1"}')
-        owed = [txn.id for txn in self._loop.pending() if txn.state in OWED and txn.frozen and not txn.held]
-        ids = owed if given["all"] else [given["id"]]
-        done = [self._loop.handle(txn_id, Retry(peer.name)).id for txn_id in ids]
+        ids = self._loop.to_retry() if given["all"] else [given["id"]]
+        with self._loop.together():
+            done = [self._loop.handle(txn_id, Retry(peer.name)).id for txn_id in ids]
         self._loop.wake()
         return {"retried": done}
 
@@ -320,6 +322,13 @@ class Api:
     def export(self, peer: Peer, params: dict[str, Any]) -> Any:
         """A whole, consistent copy of the journal into a new file; card data stays sealed."""
         return self._views["export"](take(params, {"target": (str,)})["target"])
+
+    def archive(self, peer: Peer, params: dict[str, Any]) -> Any:
+        """One step of moving what ended long ago into the archive; `more` says whether to call again."""
+        days = take(params, {"older_than_days": (int,)})["older_than_days"]
+        if not 0 <= days <= ARCHIVE_DAYS_MAX:
+            raise RefusedError("A-PARAMETER", f"older_than_days must be 0..{ARCHIVE_DAYS_MAX}", "e.g. 90")
+        return self._views["archive"](days)
 
     def agent_status(self, peer: Peer, params: dict[str, Any]) -> Any:
         """The status file's content, fresh."""

@@ -29,6 +29,8 @@ EX_OK, EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_IOERR, EX_INTERRUPTED = 0, 64, 
 # A retry that a person ordered: connect, send and the host's longest answer fit in this. Assumed.
 RETRY_WAIT_S = 45.0
 
+# Chargebacks and questions of customers come within weeks; a report looks back at most a month by itself. Assumed.
+ARCHIVE_DAYS = 90
 _COLOURS = {0: "32", 1: "33", 2: "31;1", 3: "35"}
 
 
@@ -216,8 +218,9 @@ def verify(command: Command) -> int:
     """Is anything missing?"""
     from agent import cli_journal  # configuration and cryptography: 200 ms
 
-    report = cli_journal.verify(command.place.configuration_file, command.options.copy)
-    command.print(_json({"whole": report.whole, "lines": report.lines()}) if command.options.json else _lines(report))
+    report = cli_journal.verify(command.place.configuration_file, command.options.copy, command.call)
+    facts = {"whole": report.whole, "copy_of_running_agent": report.exported, "lines": report.lines()}
+    command.print(_json(facts) if command.options.json else _lines(report))
     return cli_journal.EXIT_WHOLE if report.whole else cli_journal.EXIT_NOT_WHOLE
 
 
@@ -227,6 +230,16 @@ def export(command: Command) -> int:
 
     path = cli_journal.export(command.call, command.options.target)
     command.print(_json({"path": path}) if command.options.json else path)
+    return EX_OK
+
+
+def archive(command: Command) -> int:
+    """What ended long ago leaves the journal, while the agent runs."""
+    from agent import cli_journal  # configuration and cryptography: 200 ms
+
+    told = cli_journal.archive(command.call, command.options.older_than)
+    text = "{transactions} transactions ({records} records) moved into {path}" if told["records"] else "nothing to do"
+    command.print(_json(told) if command.options.json else text.format(**told))
     return EX_OK
 
 
@@ -319,11 +332,14 @@ def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
 
 
 def _add_journal(add: Callable[[str, Callable[[Command], int], str], argparse.ArgumentParser]) -> None:
-    add("verify", verify, "is anything missing in the journal? (agent stopped, or with --copy)").add_argument(
+    add("verify", verify, "is anything missing in the journal and its archive? also while the agent runs").add_argument(
         "--copy", type=Path, metavar="FILE", help="check a copy made by export instead"
     )
     add("export", export, "a whole copy of the running agent's journal; card data stays sealed").add_argument(
         "target", type=Path, metavar="FILE"
+    )
+    add("archive", archive, "move what ended long ago into the archive, while the agent runs").add_argument(
+        "--older-than", type=int, default=ARCHIVE_DAYS, metavar="DAYS", help=f"ended before; default {ARCHIVE_DAYS}"
     )
     add("salvage", salvage, "build a new journal from what can be read of a damaged one").add_argument(
         "target", type=Path, metavar="FILE"

@@ -268,6 +268,10 @@ class AgentClient:
         """A consistent copy of the journal in the new file `target` (absolute path); card data stays sealed."""
         return cast(Item, self.call("journal.export", {"target": target}, deadline_s))
 
+    def journal_archive(self, older_than_days: int, *, deadline_s: float | None = None) -> Item:
+        """Moves some of what ended so long ago into the archive; call again while `more` is true."""
+        return cast(Item, self.call("journal.archive", {"older_than_days": older_than_days}, deadline_s))
+
     def agent_status(self, *, deadline_s: float | None = None) -> Item:
         """The status file's content, fresh."""
         return cast(Item, self.call("agent.status", {}, deadline_s))

@@ -126,6 +126,15 @@ class Journal:
             "A second copy of what is pending, on another medium; two files grow beside it", IN_STATE_DIR
         ),
     )
+    archive_after_days: int = field(
+        default=0,
+        metadata=key.integer(
+            "What ended so long ago moves into the archive beside the journal, in quiet moments; 0: never by itself",
+            0,
+            3650,
+            "days",
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

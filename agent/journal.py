@@ -24,7 +24,7 @@ from typing import Any
 from agent import archive_note
 from agent import journal_space as space
 from agent.highwater import Mark
-from agent.journal_archive import ArchiveLookUp, archive_path
+from agent.journal_archive import ArchiveError, ArchiveLookUp, archive_path
 from agent.journal_archiving import Step, Window, prepare, remove
 from agent.journal_check import Findings, check_pending
 from agent.journal_contract import (
@@ -41,7 +41,7 @@ from agent.journal_contract import (
     Waiting,
 )
 from agent.journal_current import after, states_of
-from agent.journal_health import CommitTimes
+from agent.journal_health import CommitTimes, Written
 from agent.journal_open import SALVAGE_HINT, Opened, keep_for_ever, open_files, refuse_problems, start_errors
 from agent.journal_read import history, record_at, stored
 from agent.journal_room import Room
@@ -91,6 +91,8 @@ class Journal:
         self._room = room
         self._doubt = ""  # why no further call is answered; "" while all is well
         self._times = CommitTimes()
+        self._written = Written()
+        self._refused = ""  # why the last step of archiving could not be made
         self._archive = ArchiveLookUp(archive_path(path))
         self._note = archive_note.newest_note(opened.connection)
         self._reserve_bytes = 0
@@ -161,14 +163,29 @@ class Journal:
 
         Whether there may be more to do. Bounded like an append; what is never done at rest is done by `append`.
         """
+        if self._is_read_only():
+            return False  # whoever only lists what is owed needs no write, and a failed one would end the process
         with self._in_doubt("rest"):
-            if self._standing.worth_settling:
-                self._settle()
-                return True
-            if self._room.worth_emptying:
-                self._room.checkpoint()
-                return True
-            return self._room.restore()
+            self._written.begin()
+            did = self._rest()
+            self._written.end()
+        return did
+
+    def _rest(self) -> bool:
+        if self._standing.worth_settling:
+            self._settle()
+            return True
+        if self._room.worth_emptying:
+            self._room.checkpoint()
+            return True
+        return self._room.restore()
+
+    def _is_read_only(self) -> bool:
+        self._refuse_in_doubt()
+        try:
+            return space.is_read_only(self._path.parent)
+        except OSError:
+            return True
 
     def _settle(self) -> None:
         """Brings the derived tables up to date in a commit of its own."""
@@ -197,7 +214,9 @@ class Journal:
             self._refuse_in_doubt()
             return self._head.seq
         with self._in_doubt("append"):
+            self._written.begin()
             self._commit(self._prepare(entries or [_NO_TRANSACTION], dict(counters or {})))
+            self._written.end(len(entries))
         return self._head.seq
 
     def admit(self) -> None:
@@ -293,7 +312,12 @@ class Journal:
         """
         with self._in_doubt("archive"):
             self._settle()
-        step = prepare(self._connection, self._archive.path, self.journal_id, self._vault, window, least)
+        try:
+            step = prepare(self._connection, self._archive.path, self.journal_id, self._vault, window, least)
+        except ArchiveError as error:
+            self._refused = error.text
+            raise
+        self._refused = ""
         if step is not None:
             with self._in_doubt("archive"):
                 self._remove(step, at_utc)
@@ -431,12 +455,14 @@ class Journal:
                 self._reserve_bytes,
                 self._head.seq,
                 tuple(self._warnings(used, free)),
+                self._written.per_reversal,
             )
 
     def export(self, target: Path) -> None:
         """A whole, consistent copy of the database at `target` (replaced if it exists), while the journal is in use."""
-        with self._in_doubt("export"):
-            self._settle()  # the copy's tables are complete: it can be read without the rules of this module
+        if not self._is_read_only():
+            with self._in_doubt("export"):
+                self._settle()  # the copy's tables are complete: it can be read without the rules of this module
         with self._reading(), start_errors(target):
             copy_database(self._connection, target)
 
@@ -448,7 +474,9 @@ class Journal:
             found.append(f"W-STORE-SIZE: the journal holds {used // MIB} of at most {self._bytes_max // MIB} MiB")
         if not self._room.complete:
             found.append("W-STORE-ROOM: the room for acknowledgements is not complete: the disk was full")
-        if self._archive.error:
+        if self._refused:
+            found.append(f"W-STORE-ARCHIVE: {self._refused}")
+        elif self._archive.error:
             found.append(f"W-STORE-ARCHIVE: {self._archive.error}")
         return found
 

@@ -72,7 +72,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """What the store knows about itself. Latencies are of COMMIT alone, over the last commits of this run."""
+    """What the store knows about itself. Latencies are of COMMIT alone, over the last commits of this run.
+
+    `bytes_per_reversal`: what the journal made the kernel send to the medium for four records (begun, two tries,
+    acknowledged), on average over this run; 0 before the first commit, and on a memory disk.
+    """
 
     commits: int
     commit_p50_ms: float
@@ -82,6 +86,7 @@ class StoreHealth:
     reserve_bytes: int
     head_seq: int
     warnings: tuple[str, ...]
+    bytes_per_reversal: int = 0
 
 
 class Store(Protocol):

@@ -55,12 +55,19 @@ class Opened:
     standing: Standing
 
 
-def open_files(path: Path, vault: Vault, highwater_path: Path, create: bool, check_last: int | None) -> Opened:
+def open_files(
+    path: Path,
+    vault: Vault,
+    highwater_path: Path,
+    create: bool,
+    check_last: int | None,
+    pending_max: int | None = None,
+) -> Opened:
     """Opens, creates or refuses. Raises JournalUnreadable or JournalLocked; then nothing was changed."""
     lock = _take_lock(path)
     try:
         with start_errors(path):
-            return _open_locked(path, vault, highwater_path, create, check_last, lock)
+            return _open_locked(path, vault, highwater_path, create, (check_last, pending_max), lock)
     except BaseException:
         lock.release()
         raise
@@ -114,7 +121,7 @@ def _force_to_disk(path: Path) -> None:
 
 
 def _open_locked(
-    path: Path, vault: Vault, highwater_path: Path, create: bool, check_last: int | None, lock: LockFile
+    path: Path, vault: Vault, highwater_path: Path, create: bool, bounds: tuple[int | None, int | None], lock: LockFile
 ) -> Opened:
     known = _read_mark(path, highwater_path)
     may_create = (create or vault.fresh) and known is None
@@ -124,8 +131,8 @@ def _open_locked(
     connection = _connect(path)
     try:
         _set_up(connection, path, vault, may_create)
-        findings = check_journal(connection, vault, check_last)
-        _refuse_problems(path, findings)
+        findings = check_journal(connection, vault, *bounds)
+        refuse_problems(path, findings)
         _compare_with_mark(connection, path, findings, known)
         _refuse_torn_log(connection, path)
         head = Mark(findings.journal_id, findings.head_seq, findings.head_chain)
@@ -190,7 +197,8 @@ def _set_up(connection: sqlite3.Connection, path: Path, vault: Vault, may_create
         bring_up_to_date(connection, path)
 
 
-def _refuse_problems(path: Path, findings: Findings) -> None:
+def refuse_problems(path: Path, findings: Findings) -> None:
+    """Raises JournalUnreadable with the first problem, if there is any."""
     if not findings.problems:
         return
     first, more = findings.problems[0], len(findings.problems) - 1

@@ -30,6 +30,7 @@ _METRICS: dict[str, tuple[str, str]] = {
     "reversal_last_success_timestamp_seconds": ("gauge", "When the host last acknowledged a reversal (Unix time)."),
     "reversal_store_commit_seconds": ("gauge", "Time that a commit takes, by quantile."),
     "reversal_store_bytes_free": ("gauge", "Room on the journal's disk."),
+    "reversal_store_bytes_per_reversal": ("gauge", "Bytes that a reversal's four records cost the medium, on average."),
     "reversal_store_warnings": ("gauge", "Warnings of the store."),
     "reversal_device_ready": ("gauge", "1 while a device can be used."),
     "reversal_alerts": ("gauge", "Alerts that stand, by severity."),
@@ -115,6 +116,7 @@ def _store(document: Mapping[str, Any]) -> Iterator[Sample]:
     for quantile, key in (("0.5", "commit_p50_ms"), ("0.99", "commit_p99_ms")):
         yield "reversal_store_commit_seconds", {"quantile": quantile}, store[key] / 1000
     yield "reversal_store_bytes_free", {}, float(store["bytes_free"])
+    yield "reversal_store_bytes_per_reversal", {}, float(store["bytes_per_reversal"])
     yield "reversal_store_warnings", {}, float(len(store["warnings"]))
     for device in document["devices"]:
         yield "reversal_device_ready", {"device": device["name"]}, float(device["usable"])

@@ -3,7 +3,7 @@
     read      look: status, lists, stories, how a sale stands
     sell      sales of the application
     act       what an operator orders: retry, hold, release, park, devices, reload
-    settle    what ends an obligation or touches keys and journal: settle, confirm, keys, export
+    settle    what ends an obligation or touches keys and journal: settle, confirm, keys, export, archive
 
 Rules not to break:
 1. A right is checked before the method runs and before its parameters are looked at.

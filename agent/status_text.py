@@ -40,6 +40,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "free": ("free", "可用"),
     "full": ("FULL", "已满"),
     "commit": ("a write takes", "写入耗时"),
+    "wear": ("a reversal writes", "每笔冲正写入"),
     "agent": ("Agent", "系统"),
     "up-for": ("up for", "已运行"),
     "selftest": ("Self test", "自检"),
@@ -298,8 +299,10 @@ class _Page:
     def _store(self) -> str:
         store, agent = self._document["store"], self._document["agent"]
         room = self._label("full") if store["full"] else f"{_bytes(store['bytes_free'])} {self._label('free')}"
+        wear_kb = store["bytes_per_reversal"] / 1000
+        wear = f", {self._label('wear')} {wear_kb:.0f} kB" if wear_kb else ""
         return (
-            f"{self._label('store')}: {room}, {self._label('commit')} {store['commit_p50_ms']:.1f} ms; "
+            f"{self._label('store')}: {room}, {self._label('commit')} {store['commit_p50_ms']:.1f} ms{wear}; "
             f"{self._label('agent')} {agent['version']} pid {agent['pid']}, "
             f"{self._label('up-for')} {short_span(agent['uptime_s'], self._language)}"
         )

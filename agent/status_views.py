@@ -11,6 +11,8 @@ from agent import VERSION
 from agent import config as settings
 from agent.diagnosis import DeviceFacts
 from agent.journal import Journal, StoreHealth
+from agent.journal_archive import ArchiveError, archive_path
+from agent.journal_rest import archive_step
 from agent.lane import RefusedError
 from agent.lanes import Links
 from agent.loop import Clock, Loop
@@ -71,6 +73,7 @@ class Views:
             "why": self.why,
             "devices": self.devices,
             "export": self.export,
+            "archive": self.archive,
         }
 
     def status(self) -> dict[str, Any]:
@@ -113,6 +116,20 @@ class Views:
             raise RefusedError("A-PARAMETER", text, "e.g. /var/lib/reversald/journal-copy.db")
         self._journal.export(path)
         return {"path": str(path)}
+
+    def archive(self, older_than_days: int) -> dict[str, Any]:
+        """One step of archiving; `more`: call again. Raises RefusedError where the archive cannot be written."""
+        try:
+            step = archive_step(self._journal, self._clock.now(), older_than_days)
+        except ArchiveError as error:
+            raise RefusedError("A-ARCHIVE", error.text, error.hint) from error
+        return {
+            "path": str(archive_path(self._configuration().journal.path)),
+            "transactions": len(step.over) if step else 0,
+            "records": len(step.seqs) if step else 0,
+            "upto": self._journal.archived_upto,
+            "more": step.more if step else False,
+        }
 
     def devices(self) -> list[dict[str, Any]]:
         """Every device as the drivers see it: address, firmware, counters, last error."""
