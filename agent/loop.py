@@ -1,10 +1,9 @@
 """Waits, decides, stores, acts, re-arms: the one loop, without sockets and without threads.
 
 Rules not to break:
-1. `_write` is the only caller of the journal's write, and nothing leaves before it returned: effects wait in the
-   turn (agent/turn.py) until everything that was decided in it is durable, in one commit.
+1. Everything is stored before anything leaves (agent/loop_turns.py); what is pending is known from agent/loop_queue.py.
 2. A lane carries one exchange at a time (a terminal's conversation with its host).
-3. `Clock` is the only reader of a clock.
+3. `Clock` (agent/clock.py) is the only reader of a clock.
 4. After a failed write nothing is decided any more: the error goes up and ends the process.
 
 The daemon drives it with sockets and asyncio; the simulation drives the same code with a
@@ -13,62 +12,42 @@ simulated disk, wire and clock.
 
 from __future__ import annotations
 
-import heapq
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 
 from agent import outcomes
-from agent.answers import Awaited, answered, awaited_identity, stray_answer
-from agent.book import FINISHED_KEPT, Book
-from agent.engine import decide
+from agent.answers import Awaited, answered, stray_answer
+from agent.backlog import whole
+from agent.clock import Clock
 from agent.events import (
-    Alarm,
     Begin,
-    Effect,
     Event,
-    Hold,
     HostChosen,
     Lost,
     Noticed,
-    Now,
-    Park,
-    Refuse,
-    Restart,
     Resume,
-    SendRequest,
-    SendReversal,
-    Slip,
     Unsent,
     Wake,
 )
-from agent.journal_contract import Entry, JournalFull, Store, Stored
+from agent.journal_contract import Entry, Store
 from agent.lane import Heard, Lane, Listener, Order, Passage, RefusedError, Wire
-from agent.orders import STAN_MAX, far_from, make_request, new_transaction, refuse_foreign, session_facts
+from agent.loop_turns import AT_ONCE, Turns
+from agent.orders import far_from, make_request, new_transaction, refuse_foreign, session_facts
 from agent.records import OWED, State, Transaction
-from agent.stored_form import entry_of, is_transaction, loaded, stans_of
-from agent.turn import Turn
-from protocol.errors import MessageError, ProtocolError
+from agent.stored_form import entry_of, is_transaction
+from protocol.errors import MessageError
 from protocol.requests import build_network_message
 from protocol.reversal import identity_of, kind_of
+
+__all__ = ["Clock", "Loop", "unconfirmed"]
 
 UNMATCHED_KEPT = 20  # Strays of no known item that the status shows. Assumed.
 
 
-class Clock:
-    """The only reader of a clock."""
-
-    def now(self) -> Now:
-        """Monotonic seconds for waits, wall time for show."""
-        return Now(time.monotonic(), datetime.now(UTC))
-
-
-class Loop:
-    """All transactions of all lanes."""
+class Loop(Turns):
+    """All transactions of all lanes. `at_once`: more pending items than this are not all read before the first try."""
 
     def __init__(
         self,
@@ -77,87 +56,12 @@ class Loop:
         wire: Wire,
         clock: Clock,
         listener: Listener | None = None,
+        at_once: int = AT_ONCE,
     ) -> None:
-        self._journal = journal
-        self.lanes = {lane.name: lane for lane in lanes}
-        self._wire = wire
-        self._clock = clock
-        self._listener = listener or Listener()
-        self._book = Book()
-        self._turn: Turn | None = None
-        self._exchanges = 0
-        self._under_way: dict[int, str] = {}  # the lane of each exchange
-        self._counters: dict[str, int] = {}
-        self.unreadable: dict[str, tuple[str, str]] = {}
+        super().__init__(journal, lanes, wire, clock, listener, at_once)
         self.unmatched: list[tuple[str, str, str]] = []
         self.strays: Counter[str] = Counter()
         self.also_sealed: list[Callable[[], Iterable[Entry]]] = []  # what else bears card data or keys (`keep`)
-
-    # --- life ----------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Take up everything that is pending; what is owed is tried at once."""
-        self._counters = self._journal.counters()
-        for row in reversed(self._journal.recent(FINISHED_KEPT)):
-            if not row.pending:  # the numbers of the others come with them, below
-                for stan in stans_of(row):
-                    self._book.number(row.lane, stan, row.txn_id)
-        for stored in self._journal.pending():
-            self._take_up(stored)
-        with self.together():
-            for txn in self.pending():
-                if txn.lane in self.lanes:
-                    self.handle(txn.id, Restart())
-
-    def _take_up(self, stored: Stored) -> None:
-        """One pending record. What cannot be read is neither lost nor in the way of the others: a person is called."""
-        try:
-            self._remember(loaded(stored))
-        except (ProtocolError, ValueError, KeyError, TypeError) as error:
-            text = f"{stored.entry.txn_id} cannot be read: {type(error).__name__}"
-            self.unreadable[stored.entry.txn_id] = (stored.entry.lane, text)
-
-    def pending(self) -> list[Transaction]:
-        """Everything that the agent or a person still owes, oldest first."""
-        return list(self._book.live.values())
-
-    def of_lane(self, name: str) -> Iterator[Transaction]:
-        """The same of one lane."""
-        return self._book.of_lane(name)
-
-    def put_lane(self, lane: Lane) -> None:
-        """Add a lane, or give it new rules while it is idle; its pending items stay its own."""
-        before = self.lanes.get(lane.name)
-        assert before is None or before.busy is None, f"lane {lane.name} is in an exchange"
-        if before is not None:
-            lane.requests, lane.due, lane.stans = before.requests, before.due, before.stans
-            lane.frames, lane.chip_answers = before.frames, before.chip_answers
-            lane.reserved, lane.closed = before.reserved, before.closed
-        self.lanes[lane.name] = lane
-
-    def drop_lane(self, name: str) -> None:
-        """Forget a lane without pending items."""
-        assert name not in self._book.lanes_pending(), f"lane {name} has pending items"
-        del self.lanes[name]
-
-    def orphaned_lanes(self) -> set[str]:
-        """Lanes that have pending items and are not configured any more."""
-        return self._book.lanes_pending() - set(self.lanes)
-
-    def get(self, txn_id: str) -> Transaction | None:
-        """One transaction by its id, however old."""
-        txn = self._book.get(txn_id)
-        if txn is not None:
-            return txn
-        stored = self._journal.get(txn_id) if is_transaction(txn_id) else None
-        return loaded(stored) if stored else None
-
-    def find(self, lane: str, reference: str) -> Transaction | None:
-        """One transaction by the application's own reference."""
-        stored = self._journal.find(lane, reference)
-        if stored is None:
-            return None
-        return self.get(stored.entry.txn_id)
 
     # --- a new sale ----------------------------------------------------------------------------
 
@@ -184,7 +88,7 @@ class Loop:
         Raises: RefusedError, MessageError and the journal's refusals, before anything was stored or sent.
         """
         lane, message = self.lane(lane_name), passage.message
-        refuse_foreign(lane, message)
+        refuse_foreign(lane, message, self._bears)
         profile, now = lane.policy.profile, self._clock.now()
         number, stan = self._count(lane), message.get(11)
         card = {"pan": message.get(2), "track2": message.get(35)}
@@ -232,30 +136,6 @@ class Loop:
         lane.relayed = relayed
         self._start(lane, "relay", "", b"", accept, frame=frame)
 
-    def by_stan(self, lane_name: str, stan: str) -> Transaction | None:
-        """The latest transaction under this number."""
-        txn_id = self._book.by_stan(lane_name, stan)
-        return self.get(txn_id) if txn_id else None
-
-    def objection(self, lane: Lane) -> str:
-        """Why no new sale may start now because of what is owed; "" if it may."""
-        unreadable = [text for name, text in self.unreadable.values() if name == lane.name]
-        if unreadable:
-            return f"{unreadable[0]}; run reversalctl verify and call the service desk"
-        book = self._book.lane(lane.name)
-        oldest = book.oldest()
-        if oldest is None:
-            return ""
-        return lane.gate.objection(len(book.owed), book.amount_minor, self._clock.now().mono - oldest)
-
-    def lane(self, name: str) -> Lane:
-        """A lane by its name. Raises: RefusedError."""
-        try:
-            return self.lanes[name]
-        except KeyError:
-            known = ", ".join(sorted(self.lanes)) or "none"
-            raise RefusedError("A-NO-LANE", f"there is no lane {name!r}", f"configured lanes: {known}") from None
-
     def _admit(self, lane: Lane, order: Order) -> None:
         if self._journal.find(lane.name, order.reference) is not None:
             text = f"the reference {order.reference!r} was used before"
@@ -268,18 +148,6 @@ class Loop:
         if objection and not lane.warn_only:
             raise RefusedError("A-PENDING", objection, "see reversalctl list; reversals are being sent")
         self._journal.admit()
-
-    def _next_stans(self, lane: Lane, count: int) -> list[str]:
-        """The next numbers, 999999 → 1, that no pending item of the lane bears."""
-        number, found = self._counters.get(f"stan:{lane.name}", 0), []
-        for _ in range(STAN_MAX):
-            number = number % STAN_MAX + 1
-            if f"{number:06d}" not in lane.stans:
-                found.append(f"{number:06d}")
-            if len(found) == count:
-                return found
-        text = f"all {STAN_MAX} numbers of lane {lane.name} are pending"
-        raise RefusedError("A-NO-STAN", text, "see reversalctl list")
 
     def _count(self, lane: Lane) -> int:
         return self._counters.get(f"txn:{lane.name}", 0) + 1
@@ -343,13 +211,19 @@ class Loop:
         txn = self.get(txn_id)
         if txn is None:
             raise RefusedError("A-NO-ITEM", f"there is no item {txn_id!r}", "see reversalctl list")
-        return self._apply(txn, event, self._clock.now())
+        return self._apply(self._taken_up(txn), event, self._clock.now())
 
     def wake(self) -> None:
         """Handle every timer that is due; owed reversals wait for their lane."""
         with self.together():
             for lane in self.lanes.values():
                 self._wake_lane(lane)
+
+    def to_retry(self) -> list[str]:
+        """What a person can have tried now; what still waits for its first try goes on with that at once."""
+        for share in self._backlog.lanes.values():
+            share.not_before = 0.0
+        return [txn.id for txn in self._book.live.values() if txn.state in OWED and txn.frozen and not txn.held]
 
     def reserve(self, lane_name: str, *, wanted: bool) -> None:
         """A sale waits for this lane, or does not any more."""
@@ -359,14 +233,10 @@ class Loop:
             if not wanted:
                 self._wake_lane(lane)
 
-    def next_wake(self) -> float | None:
-        """The monotonic second of the next due timer; None: only an event can change anything."""
-        times = [lane.due[0][0] for lane in self.lanes.values() if self._clean(lane) and not self._blocked(lane)]
-        return min(times, default=None)
-
     def resume(self, lane_name: str, cause: str) -> None:
         """Something that may have been the obstacle of this lane is back."""
         with self.together():
+            self._backlog.lane(lane_name).not_before = 0.0
             for txn in self._book.of_lane(lane_name):
                 if txn.state is State.REVERSING:
                     self.handle(txn.id, Resume(cause))
@@ -399,15 +269,21 @@ class Loop:
             relayed, lane.relayed = lane.relayed, None
             relayed(outcome)
         elif isinstance(outcome, outcomes.Unsent):
-            self.handle(ended.txn_id, Unsent(outcome.cause, outcome.text))
+            self._failed(lane, self.handle(ended.txn_id, Unsent(outcome.cause, outcome.text)))
         elif isinstance(outcome, outcomes.Lost):
-            self.handle(ended.txn_id, Lost(outcome.cause, outcome.text, outcome.host))
+            self._failed(lane, self.handle(ended.txn_id, Lost(outcome.cause, outcome.text, outcome.host)))
         else:
+            self._backlog.lane(lane.name).not_before = 0.0
             self._replied(lane, ended, purpose, outcome)
         lane.stand_in = None
         self._wake_lane(lane)
         if lane.busy is None:
             self._then(partial(self._listener.lane_free, lane.name))
+
+    def _failed(self, lane: Lane, txn: Transaction) -> None:
+        """What waits does not run into the same wall: the next of it is taken up when this one tries again."""
+        share = self._backlog.lane(lane.name)
+        share.not_before = share.not_before or txn.wake_at or 0.0
 
     def _replied(self, lane: Lane, exchange: outcomes.Exchange, purpose: str, reply: outcomes.Replied) -> None:
         assert isinstance(exchange.accept, Awaited)
@@ -440,186 +316,20 @@ class Loop:
 
     # --- the only way to change anything -------------------------------------------------------
 
-    def _apply(
-        self, txn: Transaction, event: Event, now: Now, counters: Mapping[str, int] | None = None
-    ) -> Transaction:
-        if self._turn is None:
-            with self.together():
-                return self._apply(txn, event, now, counters)
-        lane = self.lane(txn.lane)
-        after, effects = decide(txn, event, now, lane.policy)
-        for effect in effects:
-            if isinstance(effect, Refuse):
-                raise RefusedError(effect.code, effect.text, effect.hint)
-        changed = after is not txn and after != txn
-        if changed:
-            self._store(txn, after, event, now, counters or {})
-        if after is not txn:
-            self._remember(after)
-        for effect in effects:
-            self._perform(lane, after, effect)
-        if changed:
-            self._then(partial(self._listener.changed, after))
-        return after
-
-    def _store(
-        self, before: Transaction, after: Transaction, event: Event, now: Now, counters: Mapping[str, int]
-    ) -> None:
-        """The new record, durable with the turn; the numbers that it took are taken from now on."""
-        assert self._turn is not None
-        secret = b"" if before.state is not State.NEW and before.secret() == after.secret() else after.secret()
-        self._turn.record(entry_of(after, type(event).__name__, secret, now.at_utc), counters)
-        self._counters.update(counters)
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is decided inside is stored in one commit, and only then its effects are performed."""
-        if self._turn is not None:  # a part of a larger turn
-            yield
-            return
-        self._turn = Turn()
-        try:
-            yield
-        except (RefusedError, ProtocolError, JournalFull):  # of one event: what was decided before it stands
-            self._commit()
-            self._listener.timers()
-            raise
-        except BaseException:
-            self._turn = None  # the process ends; nothing of this turn leaves
-            raise
-        self._commit()
-        self._listener.timers()
-
-    def _commit(self) -> None:
-        """Ends the turn: one write, then its effects; they may begin turns of their own."""
-        turn, self._turn = self._turn, None
-        assert turn is not None
-        if turn.entries:
-            self._write(turn.entries, turn.counters)
-        for effect in turn.effects:
-            effect()
-
-    def _then(self, effect: Callable[[], None]) -> None:
-        assert self._turn is not None
-        self._turn.then(effect)
-
     def seal_anew(self, by: str) -> int:
         """Store every pending item once more, sealed with the key of now; how many they are."""
         now = self._clock.now()
         act = f"sealed with a new key by {by} at {now.at_utc}"
-        sealed = {txn.id: replace(txn, last_act=act) for txn in self.pending()}
+        sealed = {txn.id: replace(whole(txn), last_act=act) for txn in self.pending()}
         entries = [entry_of(txn, "Resealed", txn.secret(), now.at_utc) for txn in sealed.values()]
         for others in self.also_sealed:
             entries += others()
         if entries:
             self._write(entries, {})
-        self._book.live |= sealed
+        self._book.live |= {txn_id: txn for txn_id, txn in sealed.items() if txn_id in self._book.live}
         return len(sealed)
 
-    def _write(self, entries: Sequence[Entry], counters: Mapping[str, int]) -> int:
-        """Rule 1: the only write. Within a turn, what was decided before goes first."""
-        if self._turn is not None:
-            self._commit()
-            self._turn = Turn()
-        seq = self._journal.append(entries, counters)
-        self._counters.update(counters)
-        return seq
-
-    def _remember(self, txn: Transaction) -> None:
-        lane = self.lanes.get(txn.lane)
-        for stan in txn.stans:
-            self._book.number(txn.lane, stan, txn.id)
-        if not txn.pending:
-            self._book.end(txn)
-            if lane is not None:
-                lane.forget(txn)
-            return
-        self._book.keep(txn, txn.request_left_at or self._clock.now().mono)
-        if lane is not None:
-            lane.stans |= txn.stans
-            if txn.wake_at is not None:
-                heapq.heappush(lane.due, (txn.wake_at, txn.id))
-
     # --- effects -------------------------------------------------------------------------------
-
-    def _perform(self, lane: Lane, txn: Transaction, effect: Effect) -> None:
-        if isinstance(effect, SendRequest):
-            body = lane.policy.profile.codec.pack(lane.requests[txn.id])
-            self._send(lane, txn, "request", body, "", lane.frames.get(txn.id, b""))
-        elif isinstance(effect, SendReversal):
-            frame = lane.stand_in.frame if lane.stand_in else b""
-            self._send(lane, txn, "reversal", effect.body, effect.host, frame)
-        elif isinstance(effect, (Alarm, Slip)):
-            self._then(partial(self._listener.effect, txn, effect))
-        else:
-            raise AssertionError(f"nobody performs {type(effect).__name__}")
-
-    def _send(self, lane: Lane, txn: Transaction, purpose: str, body: bytes, host: str, frame: bytes) -> None:
-        assert lane.busy is None, f"lane {lane.name} is in an exchange"
-        awaited = Awaited(lane.policy.profile, awaited_identity(lane, txn, purpose))
-        only_host = bool(host) and purpose == "reversal" and not lane.may_change_host
-        self._start(lane, purpose, txn.id, body, awaited, host=host, only_host=only_host, frame=frame)
-
-    def _start(
-        self,
-        lane: Lane,
-        purpose: str,
-        txn_id: str,
-        body: bytes,
-        accept: Callable[[bytes], bool],
-        *,
-        host: str = "",
-        only_host: bool = False,
-        frame: bytes = b"",
-    ) -> None:
-        """The lane is taken at once; the wire gets the exchange when the turn is durable."""
-        self._exchanges += 1
-        exchange = outcomes.Exchange(self._exchanges, lane.name, txn_id, body, host or None, only_host, accept, frame)
-        lane.busy, lane.purpose = exchange, purpose
-        self._under_way[exchange.id] = lane.name
-        with self.together():
-            self._then(partial(self._wire.exchange, exchange))
-
-    def _wake_lane(self, lane: Lane) -> None:
-        now = self._clock.now()
-        while self._clean(lane) and lane.due[0][0] <= now.mono and not self._blocked(lane):
-            owed = self._book.live[lane.due[0][1]].state in OWED
-            if owed and lane.goes_first is not None and lane.goes_first():
-                return
-            _, txn_id = heapq.heappop(lane.due)
-            self._due(lane, self._book.live[txn_id], now)
-
-    def _due(self, lane: Lane, txn: Transaction, now: Now) -> None:
-        """A timer: where the dialect wants it, an attempt gets a number of its own, stored with it."""
-        try:
-            if txn.state not in OWED or not lane.policy.profile.reversal.stan_each_try:
-                self._apply(txn, Wake(), now)
-                return
-            (stan,) = self._next_stans(lane, 1)
-            self._apply(txn, Wake(stan), now, {f"stan:{lane.name}": int(stan)})
-        except MessageError as error:
-            self._set_aside(txn, f"its reversal cannot be made: {error.text}", now)
-
-    def _set_aside(self, txn: Transaction, why: str, now: Now) -> None:
-        """An item that cannot be sent goes to a person and out of the way of the others."""
-        if txn.state is State.REVERSING:
-            txn = self._apply(txn, Park("agent", why), now)
-        self._apply(txn, Hold("agent", why), now)
-
-    def _clean(self, lane: Lane) -> bool:
-        """Drop timers that were moved or whose item ended; whether one is left."""
-        while lane.due:
-            wake_at, txn_id = lane.due[0]
-            txn = self._book.live.get(txn_id)
-            if txn is not None and txn.wake_at == wake_at:
-                return True
-            heapq.heappop(lane.due)
-        return False
-
-    def _blocked(self, lane: Lane) -> bool:
-        """Whether the next timer needs the lane, and the lane is in an exchange."""
-        needs_lane = self._book.live[lane.due[0][1]].state in OWED
-        return needs_lane and (lane.busy is not None or lane.reserved)
 
     def _unmatched(self, lane_name: str, what: str, detail: str) -> None:
         self.strays["unmatched"] += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from agent.events import Now
@@ -90,7 +90,7 @@ def session_facts(lane: Lane, stan: str, now: Now) -> RequestFacts:
     )
 
 
-def refuse_foreign(lane: Lane, message: Message) -> None:
+def refuse_foreign(lane: Lane, message: Message, bears: Callable[[Lane, str], bool]) -> None:
     """A request of another terminal, or under a number that a pending item bears, does not begin."""
     stan = message.get(11)
     if message.get(41).rstrip() != lane.terminal_id:
@@ -98,7 +98,7 @@ def refuse_foreign(lane: Lane, message: Message) -> None:
         raise RefusedError("A-TERMINAL", text, "one lane and one gateway for each terminal id")
     if len(stan) != STAN_DIGITS:
         raise RefusedError("A-STAN", "the message has no STAN", "it could not be reversed")
-    if stan in lane.stans:
+    if bears(lane, stan):
         text = f"STAN {stan} belongs to a pending item"
         raise RefusedError("A-STAN-PENDING", text, "the application must use a new number for a new request")
 

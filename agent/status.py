@@ -22,6 +22,7 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.backlog import whole
 from agent.currency import exponent, letters, money
 from agent.diagnosis import DeviceFacts, LinkFacts, Surroundings, age_s
 from agent.events import Now
@@ -135,7 +136,8 @@ def items(transactions: Sequence[Transaction], loop: LoopView, scene: Scene) -> 
 
 def worst_first(pending: Sequence[Transaction], limit: int) -> list[Transaction]:
     """Parked, then owed, then unconfirmed, then under way; the oldest of each first."""
-    return heapq.nsmallest(limit, pending, key=lambda txn: (_WORST[txn.state], txn.begun_at_utc, txn.id))
+    worst = heapq.nsmallest(limit, pending, key=lambda txn: (_WORST[txn.state], txn.begun_at_utc, txn.id))
+    return [whole(txn) for txn in worst]
 
 
 def surroundings(lane_name: str, loop: LoopView, scene: Scene) -> Surroundings:

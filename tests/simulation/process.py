@@ -26,6 +26,8 @@ from tests.simulation.world import EPSILON_S, Died, World
 RESTART_S = 2.0
 POWER_BACK_S = 20.0
 TECHNICIAN_S = 60.0
+# So many pending items a start takes up whole, in turns; of more it reads the others later (agent/backlog.py).
+AT_ONCE = (500, 0, 1)
 # Outcomes of this span are decided together. The daemon's is a turn of its event loop; longer, so that it happens.
 GATHER_S = 0.25
 MERCHANT_ID = "102110000000001"
@@ -136,9 +138,12 @@ class Agent(Listener):
         self._read_back(store)
         lanes = [_lane(plan) for plan in self._plans.values()]
         self._links = {name: SimLink(world, plan, self._banks[name], self) for name, plan in self._plans.items()}
-        self.loop = Loop(Watched(store, self._watch), lanes, self, SimClock(world), self)  # type: ignore[arg-type]
+        at_once = AT_ONCE[world.life % len(AT_ONCE)]
+        self.loop = Loop(Watched(store, self._watch), lanes, self, SimClock(world), self, at_once)  # type: ignore[arg-type]
         world.tell("the agent starts")
         self.loop.start()
+        while self.loop.survey(1):
+            pass
         self._watch.restarted(self.loop)
         self.up = True
         self.timers()

@@ -1,0 +1,140 @@
+"""What a start with thousands of pending items leaves in the journal until its turn comes.
+
+An item that waits here was stored by an earlier process and has not had this process's `Restart` yet. In memory stands
+a sketch of it: what the gate, the status and the search by STAN need. Its record and its sealed body are read, checked
+and decided about when its lane has time for it, when somebody acts on it, or when a frame of the host bears its number.
+
+Rules not to break:
+1. What waits is pending: counted, shown, in the sums of the gate, its numbers not given out again.
+2. Until `unread` is empty nothing here is complete: no sale starts and no status is written before that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from sys import intern
+from typing import Any
+
+from agent.records import State, Transaction
+
+# So many of a lane are in memory whole before their first try. Assumed: a lane makes some tries a second.
+FRESH_MAX = 32
+_SHOWN = ("id", "lane", "state", "amount_minor", "currency", "terminal_id", "batch", "masked_pan", "begun_at_utc")
+
+
+class Sketch:
+    """A waiting item; whatever is not in it is read from the journal. To readers it is the transaction."""
+
+    __slots__ = (*_SHOWN, "_read")
+
+    # Only what is undecided or held is something else, and that does not wait here.
+    pending = True
+    held = undecided = sending = False
+    wake_at = None
+
+    def __init__(self, txn: Transaction, read: Callable[[str], Transaction]) -> None:
+        self.id, self.lane, self.state = txn.id, intern(txn.lane), txn.state
+        self.amount_minor, self.currency = txn.amount_minor, intern(txn.currency)
+        self.terminal_id, self.batch = intern(txn.terminal_id), intern(txn.batch)
+        self.masked_pan, self.begun_at_utc = intern(txn.masked_pan), txn.begun_at_utc
+        self._read = read
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.whole(), name)
+
+    def whole(self) -> Transaction:
+        """The transaction itself."""
+        return self._read(self.id)
+
+
+def whole(txn: Transaction) -> Transaction:
+    """The transaction, where it may be a sketch."""
+    return txn.whole() if isinstance(txn, Sketch) else txn
+
+
+class LaneBacklog:
+    """One lane's waiting items, oldest first.
+
+    `not_before`: after a failure of the link none is begun until then. `fresh`: taken up and not tried yet, because
+    restarts spread their first tries.
+    """
+
+    __slots__ = ("_also", "_order", "amount_minor", "fresh", "not_before", "rows", "unread")
+
+    def __init__(self) -> None:
+        self.fresh: set[str] = set()
+        self._order: deque[str] = deque()
+        self.unread: deque[str] = deque()
+        self.rows: dict[str, Sketch] = {}  # by STAN
+        self._also: dict[str, str] = {}  # further numbers of an item: its STAN
+        self.amount_minor = 0
+        self.not_before = 0.0
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.unread)
+
+    def put(self, txn: Transaction, read: Callable[[str], Transaction]) -> bool:
+        """It waits; False where its number belongs to another one: then it cannot wait here."""
+        if any(self.at(stan) for stan in txn.stans) or not txn.stan:
+            return False
+        self.rows[txn.stan] = Sketch(txn, read)
+        self._order.append(txn.stan)
+        self._also.update((stan, txn.stan) for stan in txn.stans if stan != txn.stan)
+        self.amount_minor += txn.amount_minor
+        return True
+
+    def at(self, stan: str) -> Sketch | None:
+        """The item under one of its numbers."""
+        return self.rows.get(stan) or self.rows.get(self._also.get(stan, ""))
+
+    def take(self, txn: Transaction) -> bool:
+        """It waits no more; False where it did not."""
+        sketch = self.rows.get(txn.stan)
+        if sketch is None or sketch.id != txn.id:
+            return False
+        del self.rows[txn.stan]
+        for stan in txn.stans:
+            self._also.pop(stan, None)
+        self.amount_minor -= sketch.amount_minor
+        return True
+
+    def first(self) -> str:
+        """The id of the oldest one."""
+        while self._order:
+            if sketch := self.rows.get(self._order[0]):
+                return sketch.id
+            self._order.popleft()
+        return self.unread[0]
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether another one may be taken up."""
+        return len(self.fresh) < FRESH_MAX and len(self) > 0
+
+
+class Backlog:
+    """All lanes. `read` gives a pending transaction as the journal has it."""
+
+    def __init__(self, read: Callable[[str], Transaction]) -> None:
+        self._read = read
+        self.lanes: dict[str, LaneBacklog] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self.lanes.values()))
+
+    def lane(self, name: str) -> LaneBacklog:
+        """One lane's share."""
+        return self.lanes.get(name) or self.lanes.setdefault(name, LaneBacklog())
+
+    def wait(self, txn: Transaction) -> bool:
+        """An owed item waits; False where it cannot: it is held or undecided, or its number is taken."""
+        may = txn.state in (State.REVERSING, State.PARKED) and not (txn.held or txn.undecided)
+        return may and self.lane(txn.lane).put(txn, self._read)
+
+    def sketches(self, lane: str = "") -> Iterator[Sketch]:
+        """Everything that waits, of one lane or of all; they may change meanwhile."""
+        for name in [lane] if lane else list(self.lanes):
+            yield from list(self.lane(name).rows.values())
