@@ -543,6 +543,7 @@ async def _run(configuration: settings.Configuration, *, new_journal: bool, prof
 def run(options: argparse.Namespace) -> int:
     """What the command line asks for (`agent/__main__.py`); an exit code."""
     profiles = ProfileShelf()
+    footprint.one_heap()
     hardening.protect_memory()
     hardening.hide_values_in_tracebacks()
     try:

@@ -1,9 +1,19 @@
-"""Gives back what only the start needed: parsed files, compiled patterns, free pieces of the heap."""
+"""One heap for all threads, and back goes what only the start needed: parsed files, compiled patterns, free pieces."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+
+# Source: mallopt(3), malloc.h: the number of heaps.
+_M_ARENA_MAX = -8
+
+
+def one_heap() -> None:
+    """Before the first thread: each would get a heap of its own, which gains nothing where one thread runs at a time."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def settle() -> None:
