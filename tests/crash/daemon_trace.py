@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,9 +42,13 @@ _NUMBER = re.compile(r", (\d+)")
 
 @dataclass(frozen=True)
 class Recording:
-    """The calls of all processes of one story, and the configuration under which they ran."""
+    """The calls of all processes of one story, and the configuration under which they ran.
+
+    The first process is killed; at the call `restart` the second one begins.
+    """
 
     calls: list[Call]
+    restart: int
     directory: str
     configuration: Path
 
@@ -60,13 +64,13 @@ def record(place: Path, presize_bytes: int) -> Recording:
         bench = AgentBench(place, [host.address], reply_timeout_s=0.3)
         text = bench.configuration.read_text().replace("1048576", str(presize_bytes))
         bench.configuration.write_text(text)
-        with _Traced(bench, place / "trace.1"):
+        with _Traced(bench, place / "trace.1", signal.SIGKILL):
             _first_day(bench, host)
-        with _Traced(bench, place / "trace.2"):
+        with _Traced(bench, place / "trace.2", signal.SIGTERM):
             _second_day(bench)
     directory = str(place / "state")
-    lines = [line for name in ("trace.1", "trace.2") for line in _whole_lines(place / name)]
-    return Recording(list(_Reader(directory).calls(lines)), directory, bench.configuration)
+    first, second = (list(_Reader(directory).calls(_whole_lines(place / name))) for name in ("trace.1", "trace.2"))
+    return Recording([*first, *second], len(first), directory, bench.configuration)
 
 
 def _first_day(bench: AgentBench, host: HostServer) -> None:
@@ -94,10 +98,11 @@ def _second_day(bench: AgentBench) -> None:
 
 
 class _Traced:
-    """The daemon under strace; at the end it is asked to stop, as the service manager does it."""
+    """The daemon under strace; at the end it gets this signal."""
 
-    def __init__(self, bench: AgentBench, trace: Path) -> None:
+    def __init__(self, bench: AgentBench, trace: Path, at_end: signal.Signals) -> None:
         self._bench = bench
+        self._at_end = at_end
         self._command = ["strace", "-f", "--seccomp-bpf", "-yy", "-xx", "-s", "9999999"]
         self._command += ["-e", f"trace={_KNOWN},{_UNKNOWN}", "-o", str(trace), sys.executable]
         self._command += ["-m", "agent", "--config", str(bench.configuration)]
@@ -116,14 +121,14 @@ class _Traced:
         return True
 
     def __exit__(self, *_exc: object) -> None:
-        stop_traced(self._process)
+        stop_traced(self._process, self._at_end)
 
 
-def stop_traced(strace: subprocess.Popen[bytes]) -> None:
-    """Ask the traced daemon to stop; strace itself takes no SIGTERM while its command runs, and ends with it."""
+def stop_traced(strace: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:
+    """End the traced daemon; strace itself takes no SIGTERM while its command runs, and ends with it."""
     children = Path(f"/proc/{strace.pid}/task/{strace.pid}/children").read_text().split()
     for child in children:
-        os.kill(int(child), signal.SIGTERM)
+        os.kill(int(child), how)
     try:
         strace.wait(30)
     finally:
@@ -149,7 +154,7 @@ class _Reader:
         self._directory = directory
         self._at: dict[str, int] = {}
 
-    def calls(self, lines: list[str]) -> Iterator[Call]:
+    def calls(self, lines: Iterable[str]) -> Iterator[Call]:
         """See `Call`."""
         for line in lines:
             found = _LINE.match(line)

@@ -92,7 +92,7 @@ def check(told: Counter[str], counted: Counted, least: int) -> None:
 
 
 def test_no_power_cut_of_the_daemon_charges_without_delivery(small: Recording, scratch: Path, counted: Counted) -> None:
-    check(survive(small, scratch, Random(1), variants=1, every=QUICK_EVERY), counted, 80)
+    check(survive(small, scratch, Random(1), variants=1, every=QUICK_EVERY), counted, 60)
 
 
 @pytest.mark.slow
@@ -100,15 +100,24 @@ def test_no_power_cut_of_the_daemon_charges_without_delivery(small: Recording, s
 def test_no_power_cut_at_any_call_of_the_daemon_charges_without_delivery(
     small: Recording, scratch: Path, counted: Counted
 ) -> None:
-    check(survive(small, scratch, Random(2), variants=2, every=1), counted, 1500)
+    check(survive(small, scratch, Random(2), variants=3, every=1), counted, 1000)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_nor_where_log_filler_and_ballast_were_made_in_advance(tmp_path: Path, scratch: Path, counted: Counted) -> None:
     recording = daemon_trace.record(tmp_path, WITH_BALLAST)
-    check(survive(recording, scratch, Random(3), variants=1, every=BALLAST_EVERY), counted, 200)
+    check(survive(recording, scratch, Random(3), variants=1, every=BALLAST_EVERY), counted, 150)
 
 
 def test_a_disk_that_lies_about_syncs_is_found_by_this_harness(small: Recording, scratch: Path) -> None:
     assert survive(small, scratch, Random(4), variants=0, every=QUICK_EVERY, lie=0.5)["violations"]
+
+
+def test_what_a_killed_process_wrote_is_forced_out_before_the_next_one_believes_it(small: Recording) -> None:
+    """Else a power cut could take from the second process what it has acted on. Found by the simulator."""
+    log = f"{small.directory}/journal.db-wal"
+    calls = [call.name for call in small.calls[small.restart :] if log in call.paths or call.name in ("sent", "told")]
+    assert "sync" in calls[: calls.index("sent")]
+    first = next(name for name in calls if name != "open")
+    assert first == "sync", "the log of the process before is synced before anything else is done with it"

@@ -45,7 +45,8 @@ class Medium:
         """What an I/O error of its metadata does: the kernel makes it read-only, whoever has files open."""
         source = _must("findmnt", "-n", "-o", "SOURCE", self.place).strip()
         Path("/sys/fs/ext4", Path(source).name, "trigger_fs_error").write_text("made by a test")
-        assert os.statvfs(self.place).f_flag & os.ST_RDONLY
+        with pytest.raises(OSError, match="Read-only"):
+            (self.place / "probe").touch()
 
     def mend(self) -> None:
         """As an engineer does: unmount, check, mount."""
@@ -95,7 +96,7 @@ def test_on_a_read_only_disk_no_sale_starts_what_is_owed_is_shown_and_nothing_is
         bench.until(lambda: bench.state_of("OWED") == "reversing", "the sale is reversed")
         item = bench.agent.call("reversal.list", {"all": False, "limit": 5})["items"][0]["id"]
         bench.agent.call("reversal.hold", {"id": item, "why": "its tries would need the disk"})
-        bench.until(lambda: not bench.agent.call("reversal.show", {"id": item})["sending"], "no try is under way")
+        bench.until(lambda: not bench.agent.call("reversal.show", {"id": item})["trying_now"], "no try is under way")
 
         medium.fails()
         heard = len(host.ledger.rows())
@@ -105,7 +106,8 @@ def test_on_a_read_only_disk_no_sale_starts_what_is_owed_is_shown_and_nothing_is
         assert bench.agent.call("reversal.list", {"all": False, "limit": 5})["items"][0]["id"] == item
         assert bench.state_of("GOOD") == "completed"
 
-        bench.agent.call("reversal.release", {"id": item})
+        with pytest.raises(DemoError, match="hung up"):
+            bench.agent.call("reversal.release", {"id": item})
         assert bench.agent.wait() != 0, "a write that fails ends the process: its outcome is unknown"
         assert "E-JOURNAL-FAILED" in bench.log()
         bench.agent.spawn()
