@@ -127,7 +127,7 @@ def _explained(profile: Profile, data: bytes, layout: str, start: int, money: Mo
     damage = damage or _moved(slipped, start)
     pan = next((piece.value for piece in anatomy.pieces if piece.field == 2), "")
     behind_bitmap = next((piece.offset + piece.size for piece in anatomy.pieces if piece.field == 1), 0)
-    mask = _Mask(body, behind_bitmap, slipped is not None, pan)
+    mask = _Mask(body, behind_bitmap, slipped is not None, pan, anatomy.mti)
     around = Around(profile, anatomy.mti, {p.field: p.value for p in anatomy.pieces if p.field > 1}, money)
     parts = [*envelope, *(_part(piece, around, anatomy, mask, start) for piece in anatomy.pieces)]
     trouble = _trouble(damage, data, mask, start) if damage else None
@@ -246,11 +246,15 @@ def _header(profile: Profile, at: int, raw: bytes) -> Part:
 # --- elements, masked --------------------------------------------------------------------------
 
 
+_TOTALS_OR_DETAILS, _COUNT, _TOTALS = 48, 4, 62  # element 48 and the digits of its harmless forms (UnionPay)
+
+
 class _Mask:
     """What of a body may be shown (rule 2 above)."""
 
-    def __init__(self, body: bytes, behind_bitmap: int, damaged: bool, pan: str) -> None:
+    def __init__(self, body: bytes, behind_bitmap: int, damaged: bool, pan: str, mti: str) -> None:
         self._damaged = damaged
+        self._class = mti[1:2]
         self._secret = _card_bytes(body, behind_bitmap, pan) if damaged else frozenset[int]()
 
     def open_to(self, field: int) -> bool:
@@ -271,6 +275,10 @@ class _Mask:
             not self.open_to(piece.field) or (piece.field != 2 and self.hides(piece.offset, piece.size))
         ):
             return f"<hidden {len(piece.value)}>"
+        if piece.field == _TOTALS_OR_DETAILS and self._class == "5" and len(piece.value) == _TOTALS:
+            return piece.value  # amounts and counts: what looks like a card number in them is none
+        if piece.field == _TOTALS_OR_DETAILS and self._class == "3" and len(piece.value) > _COUNT:
+            return f"<hidden {len(piece.value)}>"  # an upload: the lines beneath say what may be said
         shown = masking.show(piece.field, piece.value) if piece.field > 1 else piece.value
         is_free_text = piece.field in _OPEN_TEXTS and not piece.value.isdigit()
         return masking.scrub(shown) if is_free_text else shown

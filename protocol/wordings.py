@@ -161,6 +161,9 @@ def _condition(value: str, around: Around) -> Lines:
 def _profile_reason(value: str, around: Around, field: int) -> Lines:
     rules = around.profile.reversal
     names = [REASON_NAMES.get(name, same(name)) for name, code in rules.reasons.items() if code == value]
+    general = (REASONS_1993 if field == 25 else REVERSAL_REASONS).get(value)
+    if general is not None and [name.en for name in names] == [general.en]:
+        return  # the line before has said it
     if rules.reason_field == field and names:
         yield Both(
             "in this profile: " + ", or ".join(name.en for name in names),
@@ -183,8 +186,50 @@ def _response(value: str, around: Around) -> Lines:
 
 def _institutions(value: str, around: Around) -> Lines:
     if around.profile.request.type_at and len(value) > 11:
-        yield Both(f"44.1 issuer {value[:11].rstrip()}", f"44.1 发卡机构 {value[:11].rstrip()}")
-        yield Both(f"44.2 acquirer {value[11:22].rstrip()}", f"44.2 收单机构 {value[11:22].rstrip()}")
+        for label, part in (
+            (Both("44.1 issuer", "44.1 发卡机构"), value[:11].rstrip()),
+            (Both("44.2 acquirer", "44.2 收单机构"), value[11:22].rstrip()),
+        ):
+            yield Both(f"{label.en} {part or 'not given'}", f"{label.zh} {part or '未填'}")
+
+
+_TOTALS_DIGITS = 62
+
+
+def _private_48(value: str, around: Around) -> Lines:
+    """UnionPay: totals of a settlement; details of an upload; their count at its end."""
+    if not around.profile.request.type_at or not value.isdigit():
+        return
+    if around.mti[1] == "5" and len(value) == _TOTALS_DIGITS:
+        yield from _totals(value, around)
+    elif around.mti[1] == "3" and len(value) == 4:
+        yield Both(f"{int(value)} details were uploaded", f"共上送 {int(value)} 笔")
+    elif around.mti[1] == "3":
+        for one in uploaded(value):
+            shown = around.money(int(one[28:]), "156")
+            card = masking.mask_pan(one[8:28].lstrip("0"))
+            yield Both(f"STAN {one[2:8]}  {shown}  card {card}", f"流水号 {one[2:8]}  {shown}  卡号 {card}")
+
+
+def _totals(value: str, around: Around) -> Lines:
+    for start, whose in ((0, Both("domestic cards", "内卡")), (31, Both("foreign cards", "外卡"))):
+        part = value[start : start + 31]
+        if start and not int(part[:30]):
+            continue
+        debits, credits_ = (around.money(int(part[at : at + 12]), "156") for at in (0, 15))
+        flag = {"1": Both(", equal", "，对账平"), "2": Both(", NOT equal", "，对账不平")}.get(part[30], same(""))
+        yield Both(
+            f"{whose.en}: {int(part[12:15])} debits {debits}, {int(part[27:30])} credits {credits_}{flag.en}",
+            f"{whose.zh}：借记 {int(part[12:15])} 笔 {debits}，贷记 {int(part[27:30])} 笔 {credits_}{flag.zh}",
+        )
+
+
+def uploaded(value: str) -> list[str]:
+    """The details in element 48 of an upload, 40 digits each; [] where it has another shape."""
+    count, rest = value[:2], value[2:]
+    if not value.isdigit() or len(rest) != 40 * int(count):
+        return []
+    return [rest[at : at + 40] for at in range(0, len(rest), 40)]
 
 
 def _currency(value: str, around: Around) -> Lines:
@@ -364,6 +409,7 @@ _READERS: dict[int, Callable[[str, Around], Lines]] = {
     25: _condition,
     39: _response,
     44: _institutions,
+    48: _private_48,
     49: _currency,
     50: _currency,
     51: _currency,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from agent.currency import money
+from agent.examples import TEST_CARD, examples
 from agent.explain import explained, json_of, profiles_for, text_of
 from protocol import masking
 from protocol.explain import explain
@@ -108,3 +110,21 @@ def test_json_is_one_object_with_profile_type_and_masked_elements() -> None:
 
 def _raw(name: str) -> bytes:
     return bytes.fromhex(vector(name)["hex"])
+
+
+def test_an_upload_shows_its_details_with_masked_cards_and_a_settlement_its_totals() -> None:
+    kit = {case.name: case for case in examples(load_profile("unionpay-pos"))}
+    upload = text_of([kit["upload"].explanation], "en")
+    assert "STAN 000123  CNY 12.50  card 620000******0005" in upload
+    assert TEST_CARD not in upload.replace(" ", "")
+    assert TEST_CARD not in json.dumps(json_of([kit["upload"].explanation])).replace(" ", "")
+    assert "共上送 1 笔" in text_of([kit["upload-end"].explanation], "zh")
+    told = text_of([kit["settlement-reply"].explanation], "en")
+    assert "1 debits CNY 12.50, 0 credits CNY 0.00, NOT equal" in told
+
+
+def test_nothing_is_said_twice_of_a_reason() -> None:
+    kit = {case.name: case for case in examples(load_profile("unionpay-pos"))}
+    for language, words in (("en", "no reply in time"), ("zh", "收到应答")):
+        assert text_of([kit["reversal-timeout"].explanation], language).count(words) == 1
+    assert "in this profile: another reason" in text_of([kit["reversal-other"].explanation], "en")
