@@ -19,6 +19,7 @@ import socket
 import termios
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import serial
@@ -37,7 +38,7 @@ from drivers.port import READ_BYTES_MAX, PortCounters, remaining, split_options
 
 SLICE_S = 0.05  # longest time in one system call: a close from elsewhere is noticed after it
 CLOSE_WAIT_S = 4 * SLICE_S  # then the call under way is stuck in the kernel, and closing is all that is left
-URL_WRITE_S = 5.0  # longest write through a URL handler; over rfc2217:// the only bound, pyserial sets it once
+URL_WRITE_S = 5.0  # longest write through other URL handlers (loop://, spy://), which do not tell how much left
 DEFAULT_BAUD, DEFAULT_FORMAT, DEFAULT_FLOW = 9600, "8N1", "none"
 FLOWS = ("none", "rtscts", "xonxoff", "dsrdtr")
 OWN_OPTIONS = ("baud", "format", "flow")
@@ -92,24 +93,22 @@ class SerialPort:
 
     def write(self, data: bytes, deadline_s: float) -> None:
         """See BytePort."""
-        descriptor = getattr(self._device, "fd", None)
-        if not isinstance(descriptor, int):
+        if (hand_over := _slice_writer(self._device)) is None:
             return self._write_url(data, deadline_s)
         sent = 0
         while sent < len(data):
-            sent += self._write_slice(descriptor, data[sent : sent + READ_BYTES_MAX])
+            sent += self._write_slice(hand_over, data[sent : sent + READ_BYTES_MAX])
             if sent < len(data) and not remaining(deadline_s):
                 self._counters.write_timeouts += 1
                 raise PortTimeout(f"{self._address} took {sent} of {len(data)} bytes")
         return None
 
-    def _write_slice(self, descriptor: int, data: bytes) -> int:
+    def _write_slice(self, hand_over: Callable[[bytes], int], data: bytes) -> int:
         with self._in_call:
             if self._closed:
                 raise PortGone(f"{self._address} was closed")
             try:
-                ready = select.select([], [descriptor], [], SLICE_S)[1]
-                count = os.write(descriptor, data) if ready else 0
+                count = hand_over(data)
             except BlockingIOError:
                 return 0
             except FOREIGN_ERRORS as error:
@@ -119,8 +118,7 @@ class SerialPort:
 
     def _write_url(self, data: bytes, deadline_s: float) -> None:
         try:
-            if not self._address.startswith("rfc2217://"):  # there, a new time-out is a negotiation
-                self._device.write_timeout = max(SLICE_S, min(remaining(deadline_s), URL_WRITE_S))
+            self._device.write_timeout = max(SLICE_S, min(remaining(deadline_s), URL_WRITE_S))
             self._device.write(data)
         except serial.SerialTimeoutException:
             self._counters.write_timeouts += 1
@@ -142,6 +140,21 @@ class SerialPort:
         self._counters.failures += _drop(self._device)
         if idle:
             self._in_call.release()
+
+
+def _slice_writer(device: Any) -> Callable[[bytes], int] | None:
+    """What writes as much as goes within SLICE_S and tells how much that was; None: this port has no such way."""
+    if isinstance(descriptor := getattr(device, "fd", None), int):
+        return lambda data: _write_some(descriptor, data)
+    if (send_slice := getattr(device, "send_slice", None)) is not None:
+        return lambda data: int(send_slice(data, SLICE_S))
+    link = getattr(device, "_socket", None)  # pyserial's socket://
+    return (lambda data: _write_some(link.fileno(), data)) if isinstance(link, socket.socket) else None
+
+
+def _write_some(descriptor: int, data: bytes) -> int:
+    ready = select.select([], [descriptor], [], SLICE_S)[1]
+    return os.write(descriptor, data) if ready else 0
 
 
 def _drop(device: Any) -> int:
@@ -171,17 +184,28 @@ def open_port(address: str) -> SerialPort:
     started = time.monotonic()
     device = None
     try:
-        device = serial.serial_for_url(url, do_not_open=True, timeout=SLICE_S, **settings)
-        if "://" not in url:
-            device.exclusive = True
-        elif not url.startswith("rfc2217://"):  # which has its own 5 s, and refuses to be told
-            device.write_timeout = URL_WRITE_S
+        device = _closed_device(url, settings)
         device.open()
     except FOREIGN_ERRORS as error:
         if device is not None:
             _drop(device)
         raise _open_error(address, error, time.monotonic() - started) from None
     return SerialPort(address, device)
+
+
+def _closed_device(url: str, settings: dict[str, Any]) -> Any:
+    if url.startswith("rfc2217://"):
+        from drivers.rfc2217_port import Rfc2217Serial  # 4 ms, and few terminals have a serial server
+
+        device = Rfc2217Serial(None, timeout=SLICE_S, **settings)
+        device.port = url
+        return device
+    device = serial.serial_for_url(url, do_not_open=True, timeout=SLICE_S, **settings)
+    if "://" in url:
+        device.write_timeout = URL_WRITE_S
+    else:
+        device.exclusive = True
+    return device
 
 
 def parse_address(address: str) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ import pytest
 
 from drivers.device import DeviceWorker
 from drivers.emv_session import TerminalData
-from drivers.errors import CardGone, NoCard, PinCancelled, PinTimeout
+from drivers.errors import CardGone, NoCard, PinCancelled, PinTimeout, PortTimeout
 from drivers.pinpad_ipp import IppPinPad
 from drivers.port import deadline_in
 from drivers.printer_escpos import EscposPrinter
@@ -180,11 +182,6 @@ def test_a_device_that_was_unplugged_is_back_within_two_seconds(bench: Bench) ->
     worker.close()
 
 
-# pyserial 3.5 still calls Thread.setDaemon and setName in its rfc2217 client.
-rfc2217 = pytest.mark.filterwarnings("ignore:set(Daemon|Name):DeprecationWarning")
-
-
-@rfc2217
 def test_a_7e1_pad_works_and_reopens_on_a_line_with_real_parity(tmp_path: Path) -> None:
     with Bench(tmp_path / "bench", wire="rfc2217") as bench:
         assert "format=7E1" in bench.pinpad.port
@@ -196,10 +193,27 @@ def test_a_7e1_pad_works_and_reopens_on_a_line_with_real_parity(tmp_path: Path) 
             device.close()
 
 
-@rfc2217
 def test_a_printer_behind_a_serial_server_prints(tmp_path: Path) -> None:
     with Bench(tmp_path / "bench", wire="rfc2217") as bench:
         device = EscposPrinter(bench.printer.port, lambda: open_port(bench.printer.port))
         device.open(deadline_in(5))
         assert device.print_slip(SLIP, "R1", 5).outcome == "printed"
         device.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_serial_server_that_takes_no_more_is_given_up_at_the_deadline_and_loses_no_byte(
+    tmp_path: Path, seed: int
+) -> None:
+    """Half of the bytes are FF, which RFC 2217 doubles: wherever the line stopped, the next write goes on rightly."""
+    dice = random.Random(seed)
+    data = bytes(dice.choice((0xFF, 0x41)) for _ in range(1000)) * 1000
+    with Bench(tmp_path / "bench", wire="rfc2217") as bench:
+        port = open_port(bench.printer.port)
+        port._device._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        with bench.loop.lock, pytest.raises(PortTimeout, match="took"):
+            port.write(data, deadline_in(0.3 + seed / 100))
+        port.write(b"AAAA" * dice.randrange(3, 9), deadline_in(20))
+        assert bench.printer.wait(lambda state: dict(state["counters"])["bytes in"] == port.counters.bytes_written, 20)  # type: ignore[call-overload]
+        assert port.counters.write_timeouts == 1
+        port.close()
