@@ -19,6 +19,7 @@ from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
+from agent.conversation_aside import aside, asides
 from agent.conversation_texts import decision, finding
 from agent.currency import money
 from agent.engine import decide
@@ -128,6 +129,7 @@ class _Player:
         self._items: dict[tuple[str, str], _Item] = {}
         self._readers: dict[tuple[str, Direction], EnvelopeReader] = {}
         self._broken: set[tuple[str, Direction]] = set()
+        self._aside = asides(profile)
         self._turns = 0
         self._last: float | None = None
 
@@ -190,8 +192,8 @@ class _Player:
     def _said(self, chunk: Chunk, message: Message) -> None:
         """One message, from one of the two."""
         notes = _Notes()
-        if message.mti[1] == "8":
-            pass
+        if message.mti[1] == "8" or message.mti in self._aside:
+            notes.decisions += aside(message.mti, self._profile)
         elif chunk.direction == "from-host":
             self._answer(chunk, message, notes)
         elif is_reversal(message.mti) and not is_reply(message.mti):

@@ -232,3 +232,15 @@ def test_the_pages_example_is_the_one_that_is_tested() -> None:
     example = page.read_text("utf-8").split("```text\n# replay\n")[1].split("```")[0]
     said, ladder = example.split("\n---\n")
     assert ladder_text(replay(read_transcript(said), load_profile("unionpay-pos")), "en") == ladder.strip("\n")
+
+
+def test_what_is_no_transaction_is_named_and_is_no_finding() -> None:
+    steps = _replay(
+        "unionpay-pos",
+        *("10:00:01 > sale", "10:00:02 < sale-reply", "10:00:03 > script-result", "10:00:04 < script-result-reply"),
+        *("10:00:05 > settlement", "10:00:06 < settlement-reply", "10:00:07 > upload", "10:00:08 > upload-end"),
+    )
+    assert [code for code in _codes(steps) if code != "open-at-end"] == []
+    assert "before the reversal" in _decisions(steps[2])
+    assert "uploads each detail once" in _decisions(steps[6])
+    assert TEST_CARD not in ladder_text(steps, "en").replace(" ", "")
