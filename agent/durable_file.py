@@ -65,8 +65,9 @@ def _write_and_sync(path: Path, content: bytes) -> None:
 class LockFile:
     """A lock that the kernel drops when its process ends, however it ends. The file says who holds it."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
+        self.path = path  # may be opened and closed by anybody: the lock is not lost by that (flock)
 
     @classmethod
     def take(cls, path: Path) -> LockFile | str:
@@ -80,7 +81,7 @@ class LockFile:
             return holder
         with contextlib.suppress(OSError):  # who holds it is a courtesy; a full disk must not stop a start
             os.pwrite(descriptor, b"%-20d\n" % os.getpid(), 0)
-        return cls(descriptor)
+        return cls(descriptor, path)
 
     def release(self) -> None:
         """Gives the lock back; the file stays, so that two processes can never lock two files of one name."""

@@ -18,6 +18,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from agent import journal_space as space
 from agent.highwater import Mark
 from agent.journal_archive import ArchiveError, ArchiveLookUp, archive_path
 from agent.journal_archiving import Step, Window, prepare, remove
-from agent.journal_check import Findings, check_pending
+from agent.journal_check import Findings, check_record
 from agent.journal_contract import (
     Entry,
     JournalError,
@@ -183,7 +184,7 @@ class Journal:
     def _is_read_only(self) -> bool:
         self._refuse_in_doubt()
         try:
-            return space.is_read_only(self._path.parent)
+            return space.is_read_only(self._files.lock.path)
         except OSError:
             return True
 
@@ -225,9 +226,10 @@ class Journal:
         directory, hint = self._path.parent, "free space on this disk; reversals go on meanwhile"
         try:
             free = space.bytes_free(directory)
+            read_only = space.is_read_only(self._files.lock.path)
         except OSError as error:
             raise JournalFull(f"the disk of the journal does not answer: {error.strerror}", hint) from error
-        if space.is_read_only(directory):
+        if read_only:
             raise JournalFull("the disk of the journal is read-only", "look for disk errors in the system log")
         if free < self._reserve_bytes:
             raise JournalFull(f"{free // MIB} MiB are free, {self._reserve_bytes // MIB} MiB are kept in reserve", hint)
@@ -375,10 +377,10 @@ class Journal:
         with self._reading():
             return [stored(self._connection, self._vault, row) for row in self._standing.pending()]
 
-    def waiting(self) -> list[Waiting]:
-        """The same without a look at their records."""
+    def waiting(self) -> Iterator[Waiting]:
+        """The same without a look at their records; nothing may be appended before it has ended."""
         with self._reading():
-            return [Waiting(row.txn_id, row.lane, row.state) for row in self._standing.pending()]
+            yield from self._standing.waiting()
 
     def checked(self, txn_id: str) -> Stored | None:
         """As `get`, its newest record and its body checked as a start does. Raises JournalUnreadable."""
@@ -387,9 +389,10 @@ class Journal:
             if row is None:
                 return None
             findings = Findings(journal_id=self._head.journal_id, archived=self._note)
-            check_pending(self._connection, self._vault, findings, row)
+            check = partial(check_record, self._connection, self._vault, findings)
+            found = stored(self._connection, self._vault, row, check)
             refuse_problems(self._path, findings)
-            return stored(self._connection, self._vault, row)
+            return found
 
     def find(self, lane: str, reference: str) -> Stored | None:
         """The transaction with the application's own reference; the newest, should a reference have been used twice."""

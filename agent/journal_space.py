@@ -32,9 +32,21 @@ def bytes_free(directory: Path) -> int:
     return 0 if status.f_flag & os.ST_RDONLY else status.f_bavail * status.f_frsize
 
 
-def is_read_only(directory: Path) -> bool:
-    """Whether the file system is (or was remounted) read-only. Raises OSError."""
-    return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+def is_read_only(witness: Path) -> bool:
+    """Whether the file system of `witness`, a file that nobody minds to be opened, takes no writes. Raises OSError.
+
+    After an error of its disk ext4 turns read-only under the open files (errors=remount-ro). Up to Linux 6.11 statvfs
+    says so; later ones only refuse: to open for writing is the one refusal to be had without writing anything.
+    """
+    if os.statvfs(witness.parent).f_flag & os.ST_RDONLY:
+        return True
+    try:
+        os.close(os.open(witness, os.O_WRONLY | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return True
+    return False
 
 
 def free_pages(connection: sqlite3.Connection) -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from agent.journal import JournalUnreadable
 from agent.vault import VaultError
+from tests.conftest import Counted
 from tests.crash import powercut
 from tests.crash.journal_worker import txn_of
 from tests.journal_scenes import Home
@@ -76,11 +77,10 @@ def violations(calls: list[powercut.Call], directory: str, scratch: Path, seed: 
 
 
 def test_no_power_cut_loses_an_acknowledged_commit(
-    calls: tuple[list[powercut.Call], str], scratch: Path, capsys: pytest.CaptureFixture[str]
+    calls: tuple[list[powercut.Call], str], scratch: Path, counted: Counted
 ) -> None:
     told = violations(*calls, scratch, seed=1, variants=1)
-    with capsys.disabled():
-        print(f"\npower cuts: {told['states']} states, {told['violations']} violations")
+    counted("crash: power cuts of the journal", disk_states_rebuilt=told["states"], violations=told["violations"])
     assert told["states"] > 300
     assert told["violations"] == 0, told
 
@@ -88,9 +88,10 @@ def test_no_power_cut_loses_an_acknowledged_commit(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 4))
 def test_no_power_cut_loses_an_acknowledged_commit_in_many_variants(
-    calls: tuple[list[powercut.Call], str], scratch: Path, seed: int
+    calls: tuple[list[powercut.Call], str], scratch: Path, counted: Counted, seed: int
 ) -> None:
     told = violations(*calls, scratch, seed, variants=4)
+    counted("crash: power cuts of the journal", disk_states_rebuilt=told["states"], violations=told["violations"])
     assert told["violations"] == 0, told
 
 
@@ -103,3 +104,47 @@ def test_a_lying_disk_is_found_by_this_harness(calls: tuple[list[powercut.Call],
             told["violations"] += 1
             break
     assert told["violations"], "a harness that finds nothing here finds nothing anywhere"
+
+
+def killed_before_its_sync(recorded: list[powercut.Call], directory: str, which: int) -> powercut.Disk:
+    """The disk when the process was killed between the writes and the sync of the commit with this number."""
+    acks = [n for n, call in enumerate(recorded) if call.name == "ack"]
+    syncs = [n for n, call in enumerate(recorded) if call.name == "sync" and call.paths[0].endswith("-wal")]
+    disk = powercut.Disk()
+    for call in recorded[: max(n for n in syncs if n < acks[which])]:
+        disk.perform(call, directory)
+    return disk
+
+
+def reopened(disk: powercut.Disk, directory: str) -> list[powercut.Call]:
+    """The calls of the next process, which finds in the kernel's cache what the killed one wrote."""
+    place = Path(directory)
+    shutil.rmtree(place)
+    place.mkdir()
+    for name, number in disk.names().items():
+        Path(name).write_bytes(bytes(disk.files[number].content()))
+        Path(name).chmod(0o600)
+    return powercut.record(place, 0)
+
+
+@pytest.mark.parametrize("which", [0, 5, COMMITS - 1])
+def test_a_start_forces_to_the_disk_what_a_killed_process_only_wrote(
+    calls: tuple[list[powercut.Call], str], scratch: Path, which: int
+) -> None:
+    """Else a start could act on a commit that the next power cut takes back."""
+    recorded, directory = calls
+    disk = killed_before_its_sync(recorded, directory, which)
+    unsynced = lay_out({name: bytes(disk.files[n].content()) for name, n in disk.names().items()}, scratch)
+    seen = unsynced.open()
+    head = seen.health().head_seq
+    seen.close()
+    assert head == disk.acknowledged + 1, "the commit stands in the cache alone"
+    following = reopened(disk, directory)
+    store = ("journal.db", "journal.db-wal")
+    touching = [(call.name, Path(call.paths[0]).name) for call in following if call.name in ("sync", "write")]
+    assert {name for kind, name in touching[:3] if kind == "sync"} >= set(store), touching[:5]
+    mark = next(n for n, call in enumerate(following) if call.name == "write" and call.paths[0].endswith(".mark"))
+    for call in following[:mark]:
+        disk.perform(call, directory)
+    nothing_unsynced = powercut._cut(disk, 0.0, Random(1))
+    assert lost(lay_out(nothing_unsynced, scratch), head) == ""
