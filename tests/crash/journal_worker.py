@@ -40,7 +40,7 @@ def run(directory: Path, count: int, presize: int, output: int) -> int:
         os.write(output, line.encode() + b"\n")
 
     try:
-        journal = Home(directory).open(presize_bytes=presize, checkpoint_frames=30)
+        journal = Home(directory).open(presize_bytes=presize, checkpoint_frames=30, settle_records=4)
         tell("ready")
         start = journal.health().head_seq
         for number in range(start, start + count):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hwsim.agent_process import DemoError
+from tests.conftest import Counted
 from tests.crash.test_kill_at_every_step import VARIANTS, shim
 from tests.e2e.test_gateway import Shop
 
@@ -95,7 +96,7 @@ def steps(directory: Path, shim: Path, *, reply_is_lost: bool) -> list[tuple[str
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("reply_is_lost", [False, True], ids=["good-sale", "lost-reply"])
 def test_killed_at_every_step_nobody_is_charged_without_an_approval(
-    tmp_path: Path, shim: Path, reply_is_lost: bool
+    tmp_path: Path, shim: Path, counted: Counted, reply_is_lost: bool
 ) -> None:
     killed, undone, ends = 0, 0, set()
     for kind, number in steps(tmp_path, shim, reply_is_lost=reply_is_lost):
@@ -111,7 +112,7 @@ def test_killed_at_every_step_nobody_is_charged_without_an_approval(
                 raise AssertionError(f"killed {when} {kind} {number}: {error}") from error
             finally:
                 story.close()
-    print(f"{killed} kills, ends: {sorted(ends)}, approved and undone: {undone}", flush=True)
+    counted("crash: the gateway killed at every system call", kills=killed, violations=0, approved_and_undone=undone)
     assert killed > 20
     assert "reversed" in ends
     assert undone <= 6  # between the last byte to the till and the record of it: a send, a sync, a rename

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Counted
 from tests.crash import fault_server as faults
 from tests.crash.fault_server import FaultServer, Run
 from tests.crash.journal_worker import txn_of
@@ -73,7 +74,7 @@ def total(server: FaultServer, home: Home) -> Run:
     "kind", [faults.KILL_BEFORE_WRITE, faults.KILL_IN_WRITE, faults.KILL_BEFORE_SYNC, faults.KILL_AFTER_SYNC]
 )
 def test_a_kill_at_every_write_and_sync_of_a_first_run_loses_nothing(
-    server: FaultServer, scratch: Path, kind: int
+    server: FaultServer, scratch: Path, counted: Counted, kind: int
 ) -> None:
     whole = total(server, fresh(scratch))
     places = whole.writes if kind in (faults.KILL_BEFORE_WRITE, faults.KILL_IN_WRITE) else whole.syncs
@@ -83,22 +84,27 @@ def test_a_kill_at_every_write_and_sync_of_a_first_run_loses_nothing(
         run = server.run(home.directory, kind, at, COMMITS)
         assert run.killed, (at, run)
         heads.add(check_after(home, run))
+    counted("crash: the journal at its n-th write and sync", kills=places, violations=0)
     assert heads == set(range(COMMITS + 1)), "the kills must have hit every commit"
 
 
 @pytest.mark.parametrize("kind", [faults.EIO_SYNC, faults.EIO_WRITE])
-def test_an_io_error_anywhere_ends_the_process_and_loses_nothing(server: FaultServer, scratch: Path, kind: int) -> None:
+def test_an_io_error_anywhere_ends_the_process_and_loses_nothing(
+    server: FaultServer, scratch: Path, counted: Counted, kind: int
+) -> None:
     first = fresh(scratch)
     server.run(first.directory, faults.COUNT, 0, COMMITS)
     template = scratch / "template"
     shutil.copytree(first.directory, template)
     whole = total(server, started(scratch, template))
     ends = set()
-    for at in range(1, (whole.syncs if kind == faults.EIO_SYNC else whole.writes) + 1):
+    places = whole.syncs if kind == faults.EIO_SYNC else whole.writes
+    for at in range(1, places + 1):
         home = started(scratch, template)
         run = server.run(home.directory, kind, at, COMMITS)
         ends.add(run.lines[-2].split()[0])
         check_after(home, run, before=COMMITS)
+    counted("crash: the journal at its n-th write and sync", EIOs=places, violations=0)
     assert {"failed", "refused"} <= ends
 
 
