@@ -16,6 +16,7 @@ from dataclasses import field, replace
 from typing import Any, Literal
 
 from agent.config_watch import Alerts
+from agent.said import said
 from agent.texts import Severity, Text, duration
 from agent.texts_operations import operations
 from agent.trends import Span
@@ -175,7 +176,7 @@ def _of_lanes(seen: Seen, rules: Alerts) -> Iterator[Alert]:
     for lane in seen.document["lanes"]:
         name, link = lane["name"], lane["link"] or {}
         if name in blocked:
-            yield Alert("N-BLOCKED", name, {"why": lane["may_not_sell_because"]})
+            yield Alert("N-BLOCKED", name, {"why": said(lane["may_not_sell_because"])})
         if link.get("state") == "down":
             yield Alert("N-LINK-DOWN", name, {"span": duration(link["for_s"]), "error": link["last_error_code"]})
         days = link.get("certificate_days")
@@ -236,7 +237,7 @@ def _of_store(store: Mapping[str, Any], rules: Alerts) -> Iterator[Alert]:
     if store["commit_p99_ms"] > rules.commit_p99_ms:
         yield Alert("N-STORE-SLOW", "", {"ms": f"{store['commit_p99_ms']:.0f}"})
     for warning in store["warnings"]:
-        yield Alert("N-STORE", str(warning).partition(":")[0], {"warning": warning})
+        yield Alert("N-STORE", str(warning).partition(":")[0], {"warning": said(warning)})
 
 
 def _of_clock(seen: Seen) -> Iterator[Alert]:

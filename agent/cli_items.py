@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from agent.said import said
 from agent.status_text import columns, item_row, label, local_time, pad, short_span, table, wrap
 
 _WIDTH = 78
@@ -126,14 +127,23 @@ def _facts(item: Mapping[str, Any], language: str) -> list[tuple[str, str]]:
         ("last_try", _last_try(item, language)),
         ("next_try", _next_try(item, language)),
         ("closed", f"{closing['by']}: {closing['reason']} ({closing['bank_reference']})" if closing else ""),
-        ("kept", f"{item['evidence_count']}; {kept['what']}: {kept['detail']}" if kept else ""),
+        ("kept", f"{item['evidence_count']}; {_kept(kept, language)}" if kept else ""),
     ]
+
+
+def _kept(kept: Mapping[str, Any], language: str) -> str:
+    what, detail = said(kept["what"]).of(language), said(kept["detail"]).of(language)
+    return f"{what}: {detail}" if detail else what
 
 
 def _last_try(item: Mapping[str, Any], language: str) -> str:
     if not item["last_try_utc"]:
         return ""
-    code = f"{item['last_code']} {item[f'last_code_{_suffix(language)}']}" if item["last_code"] else item["last_error"]
+    code = (
+        f"{item['last_code']} {item[f'last_code_{_suffix(language)}']}"
+        if item["last_code"]
+        else said(item["last_error"]).of(language)
+    )
     return f"{local_time(item['last_try_utc'])}  {code}".rstrip()
 
 

@@ -18,6 +18,8 @@ from typing import Literal
 
 from agent.currency import money
 from agent.records import OWED, State, Transaction
+from agent.said import coded
+from agent.said import said as in_words
 from agent.texts import Catalogue, CauseClass, Text, Who, catalogue, duration
 from protocol.frozen import dataclass
 from protocol.masking import scrub
@@ -369,11 +371,11 @@ def _values(txn: Transaction, surroundings: Surroundings, finding: Finding, text
         "limit": str(surroundings.park_after_attempts),
         "when": txn.last_try_utc,
         "error": error_text(txn.last_error),
-        "link_error": error_text(surroundings.link.error),
+        "link_error": error_text(coded(surroundings.link.error_code, surroundings.link.error)),
         "down": duration(surroundings.link.down_s),
         "device": device.name if device else surroundings.mac_device,
         "device_state": texts.word("device_state", device.state) if device else "",
-        "device_text": scrub(device.text) if device else "",
+        "device_text": in_words(coded(device.error_code, device.text)) if device else "",
         "said": said[1],
         "said_at": said[0],
         "beneath": beneath,
@@ -393,12 +395,8 @@ def response_text(responses: ResponseRules | None, code: str) -> Text:
 
 
 def error_text(error: str) -> Text:
-    """An error for people: Chinese texts say first what its code means, then quote it."""
-    quoted = scrub(error)
-    code = BY_MAC_VERDICT.get(error) or BY_ERROR.get(error_code(error))
-    if code is None:
-        return Text(quoted, quoted)
-    return Text(quoted, f"{catalogue().diagnoses[code].symptom.zh}（{quoted}）")
+    """An error for people: in Chinese what it means and its code."""
+    return in_words(error)
 
 
 def _last_word(txn: Transaction) -> tuple[str, str]:

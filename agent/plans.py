@@ -122,5 +122,5 @@ class Plans:
         """Why no new sale may start; "" if it may."""
         for plan in self.active():
             if plan.rules.block_sales:
-                return f"emergency plan {plan.rules.name}: {plan.title.en}"
+                return f"emergency plan {plan.rules.name} is on"
         return ""

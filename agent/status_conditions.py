@@ -10,10 +10,10 @@ from agent.diagnosis import DeviceFacts, age_s
 from agent.journal_contract import StoreHealth
 from agent.linkstate import LinkState
 from agent.records import OWED, State, Transaction
+from agent.said import coded, said
 from agent.status_item import both
 from agent.texts import Severity, Text, catalogue, duration
 from protocol.frozen import dataclass
-from protocol.masking import scrub
 
 # From this age on an open reversal is critical, whatever the reason. Assumed: longer than any planned
 # host maintenance that a shop would not be told about.
@@ -166,7 +166,7 @@ def _of_store(store: StoreHealth) -> Iterator[dict[str, Any]]:
     if store_full(store):
         yield _condition("S-STORE-FULL")
     for warning in store.warnings:
-        yield _condition("S-STORE", warning=scrub(warning))
+        yield _condition("S-STORE", warning=said(warning))
 
 
 def _of_links(links: Mapping[str, LinkState], now_mono: float, now_utc: datetime) -> Iterator[dict[str, Any]]:
@@ -188,8 +188,8 @@ def certificate_days(link: LinkState, now_utc: datetime) -> int | None:
 
 def _device_text(device: DeviceFacts) -> Text:
     state = catalogue().word("device_state", device.state)
-    quoted = scrub(device.text)
-    return Text(f"{state.en}, {quoted}", f"{state.zh}，{quoted}") if quoted else state
+    quoted = said(coded(device.error_code, device.text))
+    return Text(f"{state.en}, {quoted.en}", f"{state.zh}，{quoted.zh}") if device.text else state
 
 
 def _condition(code: str, severity: Severity | None = None, **values: str | Text) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.plots import Band, bands, steps
+from agent.said import coded, said
 from agent.status_html_history import History
 from agent.status_html_item import finished_table, heads, item_body
 from agent.status_html_markup import Html, escape, join, of, tag, told
@@ -290,7 +291,8 @@ def _link(link: Mapping[str, Any]) -> list[tuple[Html, Html]]:
     )
     error = escape("")
     if link["last_error"]:
-        error = join([link["last_error"], " (", say("ago", age=duration(link["last_error_age_s"])), ")"])
+        shown = of(said(coded(link["last_error_code"], link["last_error"])))
+        error = join([shown, " (", say("ago", age=duration(link["last_error_age_s"])), ")"])
     days = link["certificate_days"]
     left = escape("") if days is None else say("days-left", days=str(days))
     return [
@@ -312,8 +314,8 @@ def _devices(document: Mapping[str, Any], history: History) -> Html:
 def _device(device: Mapping[str, Any], history: History, plot: str) -> Html:
     look = "good" if device["usable"] else "bad"
     heading = tag("div", tag("h3", device["name"]), tag("span", told(device, "state"), class_=f"chip {look}"))
-    said = " ".join(text for text in (device["error_code"], device["text"]) if text)
-    words_said = tag("p", said, class_="small soft") if said else ""
+    remark = of(said(coded(device["error_code"], device["text"])))
+    words_said = tag("p", remark, class_="small soft") if remark else ""
     since = say("for-span", span=duration(device["for_s"])) if device["for_s"] is not None else escape("")
     shape = _band_figure(history, f"device {device['name']}", plot, {"usable": "good", "opening": "warn"}, "device")
     return tag("article", heading, tag("div", since, class_="small soft"), words_said, shape, class_="card")
@@ -333,7 +335,7 @@ def _store(document: Mapping[str, Any]) -> Html:
         (say("uptime"), of(duration(agent["uptime_s"]))),
         (say("self-test"), self_test(document)),
     ]
-    warnings = [tag("p", warning, class_="warn small") for warning in store["warnings"]]
+    warnings = [tag("p", of(said(warning)), class_="warn small") for warning in store["warnings"]]
     return section("store", say("store"), tag("div", facts(pairs), *warnings, class_="card"))
 
 

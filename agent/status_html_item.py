@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agent.said import said
 from agent.status_html_markup import Html, both, escape, join, of, tag, told
 from agent.status_html_page import row, say, table
 from agent.status_text import local_time
@@ -119,7 +120,8 @@ def _evidence(item: Mapping[str, Any]) -> Html:
     lines.append(say("begun", stamp=local_time(item["begun_utc"])))
     last = item["last_evidence"]
     if last is not None:
-        lines.append(escape(f"{local_time(last['at_utc'])}: {last['what']} {last['detail']}".rstrip()))
+        what, detail = said(last["what"]), said(last["detail"])
+        lines.append(join([f"{local_time(last['at_utc'])}: ", of(what), " ", of(detail)]))
     bank = {name: item[key] for name, key in (("terminal", "terminal_id"), ("merchant", "merchant_id"))}
     lines.append(say("for-the-bank", **bank, batch=item["batch"], stan=item["stan"]))
     fold = tag("ul", *(tag("li", line) for line in lines))

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.status_html_markup import Html, escape, join, tag, told
+from agent.said import said
+from agent.status_html_markup import Html, escape, join, of, tag, told
 from agent.status_html_page import say, section
 from agent.status_text import local_time
 
@@ -67,4 +68,4 @@ def session(lane: Mapping[str, Any]) -> Html:
         return escape("")
     if facts["signed_on"]:
         return join([tag("span", say("signed-on"), class_="good"), " ", local_time(facts["since_utc"])])
-    return join([tag("strong", say("not-signed-on"), class_="bad"), " ", facts["last_error"]])
+    return join([tag("strong", say("not-signed-on"), class_="bad"), " ", of(said(facts["last_error"]))])

@@ -6,13 +6,14 @@ the catalogue under [timeline.*].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.currency import money
 from agent.diagnosis import error_text, response_text
 from agent.journal_contract import Row
-from agent.records import State, Transaction, load
+from agent.records import Evidence, State, Transaction, load
+from agent.said import said
 from agent.status_item import both
 from agent.texts import Text, catalogue
 from protocol.masking import scrub
@@ -131,8 +132,16 @@ def _quoted(error: Text) -> Text:
     return Text(error.en.rstrip("."), error.zh.rstrip("。."))
 
 
-def _news(before: Transaction | None, after: Transaction) -> str:
+def _news(before: Transaction | None, after: Transaction) -> Text:
     """The evidence that this row added; "" where it added none (then the sentence says "?")."""
     known = len(before.evidence) if before else 0
-    added = after.evidence[known:]
-    return "; ".join(scrub(f"{piece.what}: {piece.detail}" if piece.detail else piece.what) for piece in added)
+    return evidence_text(after.evidence[known:])
+
+
+def evidence_text(evidence: Sequence[Evidence]) -> Text:
+    """What was kept, in both languages."""
+    told = [(said(piece.what), said(piece.detail)) for piece in evidence]
+    return Text(
+        "; ".join(f"{what.en}: {detail.en}" if detail.en else what.en for what, detail in told),
+        "；".join(f"{what.zh}：{detail.zh}" if detail.zh else what.zh for what, detail in told),
+    )

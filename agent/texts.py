@@ -97,6 +97,7 @@ class Catalogue:
     origins: Mapping[str, Text]
     timeline: Mapping[str, Text]
     words: Mapping[str, Mapping[str, Text]]
+    said: Mapping[str, Text]
     wait: Text
 
     def word(self, kind: str, name: str) -> Text:
@@ -165,6 +166,7 @@ def _read(data: Mapping[str, Any]) -> Catalogue:
         origins=_texts(data["origin"]),
         timeline=_texts(data["timeline"]),
         words={kind: _texts(table) for kind, table in data["words"].items()},
+        said=_texts(data["said"]),
         wait=_text(data["wait"]),
     )
 
@@ -204,7 +206,7 @@ def all_texts(texts: Catalogue) -> Iterator[tuple[str, Text]]:
         for code, entry in entries.items():
             yield f"{group}.{code}.text", entry.text
             yield f"{group}.{code}.action", entry.action
-    for group in ("money", "evidence", "origins", "timeline"):
+    for group in ("money", "evidence", "origins", "timeline", "said"):
         for name, text in getattr(texts, group).items():
             yield f"{group}.{name}", text
     for kind, words in texts.words.items():

@@ -35,7 +35,7 @@ def test_a_plan_triggers_once_after_its_time_and_ends_with_its_cause() -> None:
 def test_what_blocks_sales_says_why() -> None:
     plans = Plans()
     plans.update((), {"N-BATTERY-LOW": None}, 0.0, NOW.at_utc)
-    assert plans.objection() == "emergency plan power-failing: The power is failing"
+    assert plans.objection() == "emergency plan power-failing is on"
 
 
 def test_the_configuration_changes_a_plan_also_while_it_is_on() -> None:

@@ -64,7 +64,7 @@ def test_it_is_told_in_chinese_too() -> None:
     told = Story().feed(TIMEOUT, Wake(), answered("00", "reversal")).told("zh")
     assert told[0].startswith("交易开始：金额 CNY 12.50")
     assert "此后需要冲正" in told[1]
-    assert "已连接，但主机不应答" in told[1]
+    assert "主机超时无应答" in told[1]
     assert told[-1].startswith("银行确认冲正：应答码 00")
 
 
