@@ -26,7 +26,6 @@ from agent.journal_rest import JournalRest
 from agent.lane import Listener, RefusedError
 from agent.lanes import Ears, Links, ProfileShelf, lane_profile, make_lane, make_link
 from agent.loop import Clock, Loop
-from agent.loop_turns import AT_ONCE
 from agent.notify import notify, watchdog_interval_s
 from agent.outcome_desk import OutcomeDesk
 from agent.outcomes import Replied, Stray
@@ -521,7 +520,7 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
         presize_bytes=store.presize_bytes,
         reserve_bytes=store.reserve_bytes,
         create=new,
-        pending_max=AT_ONCE,
+        pending_max=0,  # the loop takes each with `checked`
     )
     return journal, vault
 

@@ -27,7 +27,7 @@ from agent import journal_space as space
 from agent.highwater import Mark
 from agent.journal_archive import ArchiveError, ArchiveLookUp, archive_path
 from agent.journal_archiving import Step, Window, prepare, remove
-from agent.journal_check import Findings, check_record
+from agent.journal_check import Findings, check_pending, check_record
 from agent.journal_contract import (
     Entry,
     JournalError,
@@ -41,7 +41,7 @@ from agent.journal_contract import (
     StoreHealth,
     Waiting,
 )
-from agent.journal_current import after, states_of
+from agent.journal_current import SETTLE_RECORDS, after, states_of
 from agent.journal_health import CommitTimes, Written
 from agent.journal_open import SALVAGE_HINT, Opened, keep_for_ever, open_files, refuse_problems, start_errors
 from agent.journal_read import history, record_at, stored
@@ -115,14 +115,16 @@ class Journal:
         check_last: int | None = CHECK_LAST,
         pending_max: int | None = None,
         checkpoint_frames: int = space.CHECKPOINT_FRAMES,
+        settle_records: int = SETTLE_RECORDS,
         clock: Callable[[], float] = time.perf_counter,
     ) -> Journal:
         """Opens the journal and checks it; creates it on a first start (vault.fresh) or where `create` allows it.
 
         `presize_bytes` of room for acknowledgements are taken at once (0: none), `reserve_bytes` of the disk stay free
         of new sales, `max_bytes` is the most that the database may hold, `check_last` how many records are walked
-        (None: all), after `checkpoint_frames` pages the log is emptied. With more than `pending_max` pending ones the
-        owner takes each with `checked` (None: all are checked here). Raises JournalUnreadable and JournalLocked.
+        (None: all), after `checkpoint_frames` pages the log is emptied, after `settle_records` the tables are settled.
+        With more than `pending_max` pending ones the owner takes each with `checked` (None: all are checked here).
+        Raises JournalUnreadable and JournalLocked.
         """
         path = path.absolute()
         opened = open_files(path, vault, highwater_path.absolute(), create, check_last, pending_max)
@@ -131,6 +133,7 @@ class Journal:
                 rows = presize_bytes // space.FILLER_BYTES
                 room = Room(opened.connection, path, rows, reserve_bytes, checkpoint_frames)
                 journal = cls(path, opened, vault, clock, room)
+                opened.standing.records_max = settle_records
                 journal._reserve_bytes, journal._bytes_max = reserve_bytes, max_bytes
                 room.take(reserve_bytes)
             vault.settle()
@@ -390,8 +393,15 @@ class Journal:
                 return None
             findings = Findings(journal_id=self._head.journal_id, archived=self._note)
             check = partial(check_record, self._connection, self._vault, findings)
-            found = stored(self._connection, self._vault, row, check)
-            refuse_problems(self._path, findings)
+            try:
+                found = stored(self._connection, self._vault, row, check)
+            except (VaultError, LookupError):
+                check_pending(self._connection, self._vault, findings, row)  # says which it is
+                raise
+            finally:
+                if findings.problems:
+                    keep_for_ever(self._connection)
+                    refuse_problems(self._path, findings)
             return found
 
     def find(self, lane: str, reference: str) -> Stored | None:

@@ -81,9 +81,10 @@ def check_journal(
         _check_current(connection, findings)
         _check_counters(connection, findings)
         if vault is not None:
-            pending = Standing.read_back(connection).pending()
-            for current in pending if pending_max is None or len(pending) <= pending_max else ():
-                check_pending(connection, vault, findings, current)
+            count = connection.execute("SELECT count(*) FROM current WHERE pending = 1").fetchone()[0]
+            if pending_max is None or count <= pending_max:
+                for current in Standing.read_back(connection).pending():
+                    check_pending(connection, vault, findings, current)
     except READ_ERRORS as error:
         findings.add("DAMAGED", 0, f"the database is damaged: {error}")
     return findings
@@ -262,13 +263,18 @@ def check_pending(connection: sqlite3.Connection, vault: Vault, findings: Findin
         _check_body(connection, vault, current, findings)
 
 
+def check_record(connection: sqlite3.Connection, vault: Vault, findings: Findings, record: Record) -> None:
+    """Whether this record is the one that was stored, by the chain value before it."""
+    before = chain_before(connection, findings.journal_id, findings.archived, record.seq)
+    _check_link(before, record, vault, findings)
+
+
 def _check_record_alone(connection: sqlite3.Connection, vault: Vault, seq: int, findings: Findings) -> None:
     found = connection.execute(f"SELECT {COLUMNS} FROM record WHERE seq = ?", (seq,)).fetchone()
-    before = chain_before(connection, findings.journal_id, findings.archived, seq)
     if found is None:
         findings.add("DAMAGED", seq, f"record {seq} is missing")
     else:
-        _check_link(before, Record(*found), vault, findings)
+        check_record(connection, vault, findings, Record(*found))
 
 
 def _check_body(connection: sqlite3.Connection, vault: Vault, current: Current, findings: Findings) -> None:

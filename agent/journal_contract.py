@@ -10,7 +10,7 @@ AgentError
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -104,7 +104,7 @@ class Store(Protocol):
 
     def pending(self) -> list[Stored]: ...
 
-    def waiting(self) -> list[Waiting]: ...
+    def waiting(self) -> Iterator[Waiting]: ...
 
     def checked(self, txn_id: str) -> Stored | None: ...
 

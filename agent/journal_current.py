@@ -13,7 +13,9 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from sys import intern
 
+from agent.journal_contract import Waiting
 from agent.journal_schema import (
     INSERT_CURRENT,
     UPDATE_CURRENT,
@@ -48,6 +50,7 @@ class Standing:
 
     def __init__(self, connection: sqlite3.Connection, settled: int) -> None:
         self._connection = connection
+        self.records_max = SETTLE_RECORDS
         self.settled = settled
         self._head = settled
         self._newer: dict[str, Current] = {}
@@ -94,7 +97,7 @@ class Standing:
     @property
     def due(self) -> bool:
         """Whether the tables must be settled with the next commit."""
-        return len(self._newer) >= SETTLE_TRANSACTIONS or self._head - self.settled >= SETTLE_RECORDS
+        return len(self._newer) >= SETTLE_TRANSACTIONS or self._head - self.settled >= self.records_max
 
     @property
     def worth_settling(self) -> bool:
@@ -162,6 +165,21 @@ class Standing:
         found = [Current(*row) for row in rows if row[0] not in self._newer]
         found += [row for row in self._newer.values() if row.pending]
         return sorted(found, key=lambda row: row.first_seq)
+
+    def waiting(self) -> Iterator[Waiting]:
+        """The same without what only readers need, one by one: there may be tens of thousands."""
+        newer, before = self._newer, self._before
+        query = "SELECT txn_id, lane, state FROM current WHERE pending = 1 ORDER BY first_seq"
+        for txn_id, lane, state in self._connection.execute(query):
+            row = newer.get(txn_id)
+            if row is None:
+                yield Waiting(txn_id, intern(lane), intern(state))
+            elif row.pending:
+                yield Waiting(txn_id, intern(lane), intern(row.state))
+        for row in sorted(newer.values(), key=lambda row: row.first_seq):
+            old = before[row.txn_id]
+            if row.pending and not (old and old.pending):  # the table does not show it as pending
+                yield Waiting(row.txn_id, intern(row.lane), intern(row.state))
 
     def recent(self, limit: int) -> list[int]:
         """The newest record of the transactions that changed last, newest first."""

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from agent.journal_contract import Entry, Row, Stored
 from agent.journal_schema import COLUMNS, Current, Record, seal_context
 from agent.vault import Vault
 
 
-def stored(connection: sqlite3.Connection, vault: Vault, current: Current) -> Stored:
-    """The latest entry of a transaction, its secret opened wherever that stands; b"" where its key was destroyed."""
+def stored(
+    connection: sqlite3.Connection, vault: Vault, current: Current, seen: Callable[[Record], None] | None = None
+) -> Stored:
+    """The latest entry of a transaction, its secret opened wherever that stands; b"" where its key was destroyed.
+
+    `seen` gets each record that is read.
+    """
     record = record_at(connection, current.last_seq)
+    if seen is not None:
+        seen(record)
     secret = b""
     if current.sealed_seq:
         sealed = record if current.sealed_seq == record.seq else record_at(connection, current.sealed_seq)
+        if seen is not None and sealed is not record:
+            seen(sealed)
         if not vault.was_destroyed(sealed.sealed):
             secret = vault.open_sealed(sealed.sealed, seal_context(current.txn_id, sealed.seq))
     row = record.row()

@@ -66,15 +66,19 @@ class Turns(Queue):
             if not row.pending:  # the numbers of the others come with them, below
                 for stan in stans_of(row):
                     self._book.number(row.lane, stan, row.txn_id)
-        waiting = self._journal.waiting()
-        later = [one for one in waiting if one.state in OWED] if len(waiting) > self._at_once else []
-        for one in later:
-            self._backlog.lane(one.lane).unread.append(one.txn_id)
-        with self.together():
-            if later:
-                now = [self._read_waiting(one.txn_id) for one in waiting if one.state not in OWED]
+        every: list[str] = []
+        urgent: list[str] = []
+        for txn_id, lane, state in self._journal.waiting():
+            every.append(txn_id)
+            if state in OWED:
+                self._backlog.lane(lane).unread.append(txn_id)
             else:
-                now = [self._readable(stored) for stored in self._journal.pending()]
+                urgent.append(txn_id)
+        if len(every) <= self._at_once:
+            self._backlog.lanes.clear()
+            urgent = every
+        with self.together():
+            now = [self._read_waiting(txn_id) for txn_id in urgent]
             for txn in now:
                 if txn is not None:
                     self._remember(txn)
@@ -108,10 +112,10 @@ class Turns(Queue):
     def _draw(self, lane: Lane, share: LaneBacklog) -> None:
         """The oldest that waits is taken up; one that cannot be read waits for a person."""
         txn_id, share.not_before = share.first(), 0.0
-        txn = self._read_waiting(txn_id)
         if share.unread and share.unread[0] == txn_id:
-            share.unread.popleft()
-        elif txn is not None:
+            txn = self._read_waiting(share.unread.popleft())
+        else:
+            txn = self._as_stored(txn_id)
             share.take(txn)
         if txn is not None:
             share.fresh.add(txn_id)

@@ -87,6 +87,16 @@ def test_pending_lists_what_is_not_over_oldest_first(journal: Store) -> None:
     assert [stored.entry.txn_id for stored in journal.pending()] == ["b", "c"]
 
 
+def test_waiting_says_what_is_pending_without_reading_it(journal: Store) -> None:
+    for txn_id in ("b", "a", "c"):
+        sale(journal, txn_id, "begun")
+    sale(journal, "a", "completed")
+    sale(journal, "b", "reversing")
+    assert list(journal.waiting()) == [("b", "L1", "reversing"), ("c", "L1", "begun")]
+    assert [journal.checked(one.txn_id) for one in journal.waiting()] == journal.pending()
+    assert journal.checked("nothing") is None
+
+
 def test_find_gives_the_newest_of_a_reference_used_twice(journal: Store) -> None:
     journal.append([entry("old", reference="same"), entry("new", reference="same")])
     journal.append([entry("old", "reversed", False, reference="same")])

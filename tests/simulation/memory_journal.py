@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.journal_contract import Entry, JournalFailed, JournalFull, Row, Stored, StoreHealth, Waiting
@@ -82,8 +82,8 @@ class MemoryJournal:
         every = [self._stored(txn_id) for txn_id in self._newest]
         return sorted((one for one in every if one.entry.pending), key=lambda one: self._first(one.entry.txn_id))
 
-    def waiting(self) -> list[Waiting]:
-        return [Waiting(one.entry.txn_id, one.entry.lane, one.entry.state) for one in self.pending()]
+    def waiting(self) -> Iterator[Waiting]:
+        return (Waiting(one.entry.txn_id, one.entry.lane, one.entry.state) for one in self.pending())
 
     def checked(self, txn_id: str) -> Stored | None:
         return self.get(txn_id)
