@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from agent.config_watch import Alerts
 from agent.said import said
+from agent.status_text import signed
 from agent.texts import Severity, Text, duration
 from agent.texts_operations import operations
 from agent.trends import Span
@@ -246,7 +247,7 @@ def _of_clock(seen: Seen) -> Iterator[Alert]:
         yield Alert("N-CLOCK", "", {"seconds": f"{seen.clock_jump_s:+.0f}"})
     for lane, told in seen.host_clock.items():
         if abs(told["offset_s"]) > seen.clock_warn_s:
-            yield Alert("N-CLOCK-HOST", lane, {"seconds": f"{told['offset_s']:+.0f}"})
+            yield Alert("N-CLOCK-HOST", lane, {"seconds": signed(told["offset_s"])})
 
 
 def _of_selftest(last: Mapping[str, Any] | None) -> Iterator[Alert]:

@@ -44,6 +44,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     text = "devices, paper, power, disk, clock, links, keys, rights: each pass, warning or failure, and what to do"
     test = subparsers.add_parser("selftest", help=text, description=text, parents=parents)
     test.set_defaults(action=selftest)
+    test.add_argument("--no-paper", action="store_true", help="ask a printer how it is, but print no test line")
     text = "the maintenance log: self tests, drills and work done; --note adds an entry"
     done = subparsers.add_parser("maintenance", help=text, description=text, parents=parents)
     done.set_defaults(action=maintenance)
@@ -80,7 +81,8 @@ def maintenance(command: Caller) -> int:
         command.print("".join(_json(entry) + "\n" for entry in entries))
         return 0
     lines = [
-        f"{local_time(one['at_utc'])}  {one['by']}  {one['kind']}  {one['result'] or '-'}  {one['text']}"
+        f"{local_time(one['at_utc'])}  {one['by']}  {_word('maintenance', one['kind'], command.language)}  "
+        f"{_word('result', one['result'], command.language) or '-'}  {one['text']}"
         for one in entries
     ]
     command.print("\n".join(lines) or phrase("maintenance-none", command.language))
@@ -106,6 +108,7 @@ def _bench(command: Caller) -> Bench:
         why_not=why_not,
         now_utc=Clock().now().utc,
         connect=_connect,
+        print_test=not command.options.no_paper,
         shipped_rules=SHIPPED_RULES if SHIPPED_RULES.exists() else None,
     )
 
@@ -142,6 +145,10 @@ def _shown(finding: Finding, language: str) -> str:
     if finding.result == "pass":
         return head
     return "\n".join([head, *wrap(finding.action.of(language), 78, " " * columns(pad(result, 6)))])
+
+
+def _word(kind: str, name: str, language: str) -> str:
+    return operations().word(kind, name).of(language)
 
 
 def _json(answer: Any) -> str:

@@ -122,7 +122,7 @@ class Schedule:
         return last is None or last > now.utc or now.utc - last >= timedelta(days=self._rules().every_days)
 
     async def _run(self) -> None:
-        line = (*self._program, "--config", str(self._configuration_file()), "--json", "selftest")
+        line = (*self._program, "--config", str(self._configuration_file()), "--json", "selftest", "--no-paper")
         log.info("self test: begins by itself")
         try:
             if not self._put_off:

@@ -12,6 +12,7 @@ from agent.linkstate import LinkState
 from agent.records import OWED, State, Transaction
 from agent.said import coded, said
 from agent.status_item import both
+from agent.status_text import signed
 from agent.texts import Severity, Text, catalogue, duration
 from protocol.frozen import dataclass
 
@@ -106,7 +107,7 @@ def of_selftest(last: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 def of_host_clock(told: Mapping[str, Any], limit_s: float) -> list[dict[str, Any]]:
     """The lanes whose host's clock differs from ours by more than the limit (agent/host_clock.py)."""
     return [
-        _condition("S-CLOCK-HOST", lane=lane, seconds=f"{facts['offset_s']:+.0f}")
+        _condition("S-CLOCK-HOST", lane=lane, seconds=signed(facts["offset_s"]))
         for lane, facts in told.items()
         if abs(facts["offset_s"]) > limit_s
     ]

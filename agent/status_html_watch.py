@@ -11,7 +11,7 @@ from typing import Any
 from agent.said import said
 from agent.status_html_markup import Html, escape, join, of, tag, told
 from agent.status_html_page import say, section
-from agent.status_text import local_time
+from agent.status_text import local_time, signed
 
 LOOK = {"ok": "good", "warning": "warn", "critical": "bad", "unknown": "none"}
 ALERTS_MAX = 30
@@ -58,7 +58,7 @@ def self_test(document: Mapping[str, Any]) -> Html:
 def host_clock(document: Mapping[str, Any], lane: str) -> Html:
     """How far the lane's host's clock is from ours; empty where the host did not tell."""
     facts = document.get("watch", {}).get("host_clock", {}).get(lane)
-    return escape("") if facts is None else escape(f"{facts['offset_s']:+.0f} s")
+    return escape("") if facts is None else escape(f"{signed(facts['offset_s'])} s")
 
 
 def session(lane: Mapping[str, Any]) -> Html:

@@ -301,8 +301,9 @@ class _Page:
         room = self._label("full") if store["full"] else f"{_bytes(store['bytes_free'])} {self._label('free')}"
         wear_kb = store["bytes_per_reversal"] / 1000
         wear = f", {self._label('wear')} {wear_kb:.0f} kB" if wear_kb else ""
+        took = f", {self._label('commit')} {store['commit_p50_ms']:.1f} ms" if store["commits"] else ""
         return (
-            f"{self._label('store')}: {room}, {self._label('commit')} {store['commit_p50_ms']:.1f} ms{wear}; "
+            f"{self._label('store')}: {room}{took}{wear}; "
             f"{self._label('agent')} {agent['version']} pid {agent['pid']}, "
             f"{self._label('up-for')} {short_span(agent['uptime_s'], self._language)}"
         )
@@ -318,7 +319,7 @@ class _Page:
             due = f"{self._label('due')} {local_time(last['due_utc'])[5:16]}"
             told = f"{self._label(last['result'])} {local_time(last['at_utc'])[5:16]}, {due}"
         apart = max((facts["offset_s"] for facts in watch.get("host_clock", {}).values()), key=abs, default=None)
-        clock = "" if apart is None else f"; {self._label('host-clock')} {apart:+.0f} s"
+        clock = "" if apart is None else f"; {self._label('host-clock')} {signed(apart)} s"
         return [f"{self._label('selftest')}: {told}{clock}"]
 
     def _why(self, item: Mapping[str, Any]) -> list[str]:
@@ -366,6 +367,11 @@ def _next(item: Mapping[str, Any], language: str) -> str:
 def _words(text: str) -> list[str]:
     """Pieces that may stand at the end of a line, each with the blanks behind it."""
     return _PIECE.findall(text)
+
+
+def signed(seconds: float) -> str:
+    """Whole seconds with their sign: "+3", "-61", "+0"."""
+    return f"{round(seconds):+d}"
 
 
 def _bytes(count: int) -> str:

@@ -46,13 +46,23 @@ class Agent:
             _, error, _ = self._devices[params["name"]]
             seen = "" if error else "firmware 1.2"
             return {"device": self._view(params["name"]), "passed": error is None, "seen": seen, "error": error}
+        if method == "agent.status":
+            raise NotPossible("A-SHOW")
         if self.echo is None:
             raise NotPossible("A-NO-ECHO")
         return self.echo
 
     def _view(self, name: str) -> dict[str, Any]:
         kind, _, detail = self._devices[name]
-        return {"name": name, "kind": kind, "detail": detail, "inhibited_because": "taken" if kind == "taken" else ""}
+        taken = "taken" if kind == "taken" else ""
+        known = {
+            "name": name,
+            "kind": kind,
+            "detail": detail,
+            "inhibited_because": taken,
+            "last_error_code": "E-DEVICE",
+        }
+        return {**known, "state": "gone" if detail == "gone" else "ready", "last_error": "it failed"}
 
 
 @pytest.fixture
@@ -322,3 +332,14 @@ def test_the_console_shows_the_last_test_the_next_and_the_hosts_clock(language: 
     assert ("none yet" if language == "en" else "尚未进行") in render(
         snapshot(StillLoop(), scene()) | {"watch": {"selftest": None}}, language
     )
+
+
+@pytest.mark.parametrize(
+    ("detail", "device", "paper"), [("", "pass", "pass"), ("paper low", "pass", "warn"), ("gone", "fail", "pass")]
+)
+def test_a_test_without_paper_asks_the_printer_and_prints_nothing(
+    configuration: Configuration, tmp_path: Path, detail: str, device: str, paper: str
+) -> None:
+    agent = Agent(printer=("printer", {"code": "E-DEVICE", "text": "a line was printed", "hint": ""}, detail))
+    found = results(bench(configuration, tmp_path, call=agent, print_test=False))
+    assert (found["T-DEVICE"], found["T-PAPER"]) == (device, paper)

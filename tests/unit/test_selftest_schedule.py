@@ -152,7 +152,7 @@ def test_it_runs_as_a_process_with_the_configuration(tmp_path: Path, caplog: pyt
     begun = str(tmp_path / "begun")
     program = f"import sys, pathlib; pathlib.Path({begun!r}).write_text(' '.join(sys.argv[1:])); sys.exit(1)"
     schedule = asyncio.run(played(tmp_path, program, lambda schedule: None))
-    assert (tmp_path / "begun").read_text() == f"--config {tmp_path}/reversald.toml --json selftest"
+    assert (tmp_path / "begun").read_text() == f"--config {tmp_path}/reversald.toml --json selftest --no-paper"
     assert "result 1" in caplog.text
     assert not schedule.running
 
