@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests of one file stay in one process: they share ports, ptys and processes. The long files of tests/crash come early.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: bench demo test check lint set-up clean simulate soak deb sbom lock
+.PHONY: bench demo test check lint set-up clean simulate soak deb sbom lock fuzz
 set-up: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
@@ -27,6 +27,11 @@ simulate: set-up
 
 soak: set-up
 	$(BIN)/python -m tests.simulation --soak --first $$(date +%s)
+
+# Until it is stopped; what reaches something new is kept in the repository. TARGET: reply message stream api serial usb.
+TARGET ?= reply
+fuzz: set-up
+	$(BIN)/python -m tests.fuzz $(TARGET) tests/fuzz/corpus/$(TARGET) -max_len=600 -rss_limit_mb=1024 -timeout=20
 
 lint: set-up
 	$(BIN)/ruff check .
