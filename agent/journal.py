@@ -75,6 +75,7 @@ _RECORD_BYTES = 300
 _COMMIT_FRAMES = 5
 # Pages that settling one transaction touches at most: its row and two indexes.
 _SETTLE_FRAMES = 3
+_COUNTERS = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _NO_TRANSACTION = Entry("", "", "", "", False, "counters", "", b"", "")
 
 
@@ -243,7 +244,7 @@ class Journal:
 
     def _prepare(self, entries: Sequence[Entry], counters: dict[str, int]) -> list[Record]:
         """The records to write, in order. Counters stand in the first one, so that the chain covers them."""
-        noted = json.dumps(counters, sort_keys=True, separators=(",", ":")) if counters else ""
+        noted = _COUNTERS.encode(counters) if counters else ""
         standing, chain, first = self._standing, self._head.chain, self._head.seq + 1
         known = standing.several([entry.txn_id for entry in entries])
         records: list[Record] = []
@@ -330,7 +331,7 @@ class Journal:
 
     def _remove(self, step: Step, at_utc: str) -> None:
         counters = self._standing.counters()
-        noted = json.dumps(counters, sort_keys=True, separators=(",", ":")) if counters else ""
+        noted = _COUNTERS.encode(counters) if counters else ""
         entry = Entry("", "", "", "", False, archive_note.EVENT, step.note.text(), b"", at_utc)
         record = self._record(self._head.seq + 1, entry, None, noted, self._head.chain)
         frames = _COMMIT_FRAMES + len(step.seqs) // 2 + 2 * len(step.over) // 10

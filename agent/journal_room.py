@@ -13,6 +13,8 @@ from pathlib import Path
 from agent import journal_space as space
 
 MIB = 1 << 20
+# The disk is asked anew after so many pages (0.5 MiB); the ballast holds more than can grow between two checkpoints.
+ASK_PAGES = 128
 # At rest: so many pages in the log are worth two syncs.
 REST_FRAMES = 200
 
@@ -31,6 +33,7 @@ class Room:
         self._keep_bytes = max(reserve_bytes, MIB)
         self._ballast = space.Ballast(path, self._log_bytes + MIB // 4)
         self._frames = 0
+        self._unasked = 0  # pages by which the database may grow before the disk is asked again
         # A quarter of the log is left for what comes in one piece: filler, a large entry.
         limit = rows * space.FILLER_PAGES * 3 // 4
         self._frames_max = min(checkpoint_frames, limit) if rows else checkpoint_frames
@@ -54,7 +57,11 @@ class Room:
         """Before a commit that may need so many new pages."""
         if self._frames + 2 * pages > self._frames_max:
             self.checkpoint()
-        if not self.rows or self._may_grow():
+        self._unasked -= pages
+        if not self.rows or self._unasked > 0:
+            return
+        if self._may_grow():
+            self._unasked = ASK_PAGES
             return
         while space.free_pages(self._connection) < space.FREE_PAGES_LOW + pages:
             if not space.give_up_filler(self._connection):
