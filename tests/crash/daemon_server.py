@@ -1,8 +1,9 @@
-"""A process that has loaded the daemon once and forks it, many times, with a fault of faults.c (preloaded) armed.
+"""A process that has loaded the daemon once and forks it, many times, with a fault of a preloaded library armed.
 
 python -m tests.crash.daemon_server
-    reads one JSON object a line: {"configuration", "log", "below", "kind", "at"}; forks the daemon, says {"pid"}, and
-    when it has ended {"signal", "code", "writes", "syncs"} (counts only where it ended by itself)
+    reads one JSON object a line: {"configuration", "log", "environment"} and, for faults.c, {"below", "kind", "at"};
+    forks the daemon, says {"pid"}, and when it has ended {"signal", "code", "writes", "syncs"} (counts by faults.c, and
+    only where it ended by itself). Which library is preloaded decides which faults there are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import traceback
+from typing import Any
 
 import agent.daemon  # noqa: F401  loaded once, before the first fork
 from agent.__main__ import main as reversald
@@ -37,13 +39,17 @@ def main() -> None:
         print(json.dumps(ended | {"writes": int(counts[0]), "syncs": int(counts[1])}), flush=True)
 
 
-def _child(faults: ctypes.CDLL, order: dict[str, str], counts: int) -> None:
+def _child(faults: ctypes.CDLL, order: dict[str, Any], counts: int) -> None:
     code: int | str | None = 70
     try:
         log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        faults.fault_arm(order["below"].encode(), int(order["kind"]), int(order["at"]))
+        os.environ.update(order["environment"])
+        if "kind" in order:
+            faults.fault_arm(order["below"].encode(), int(order["kind"]), int(order["at"]))
+        else:
+            faults.killpoints_read_orders()
         code = reversald(["--config", order["configuration"]])
     except SystemExit as ended:
         code = ended.code
@@ -51,8 +57,9 @@ def _child(faults: ctypes.CDLL, order: dict[str, str], counts: int) -> None:
         traceback.print_exc()
         raise
     finally:
-        found = [ctypes.c_int.in_dll(faults, f"fault_{name}").value for name in ("writes", "syncs")]
-        os.write(counts, b"%d %d" % (found[0], found[1]))
+        if "kind" in order:
+            found = [ctypes.c_int.in_dll(faults, f"fault_{name}").value for name in ("writes", "syncs")]
+            os.write(counts, b"%d %d" % (found[0], found[1]))
         os._exit(code if isinstance(code, int) else 1)
 
 

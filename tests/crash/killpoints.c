@@ -3,6 +3,7 @@
  *   KILLPOINTS_TRACE=FILE     append a line "kind n" for each call that counts
  *   KILLPOINT="kind n when"   when: before, half (send and recv only), after
  *
+ * The orders are read at the start, and again by `killpoints_read_orders` in a process that forked.
  * Kinds: sync (fsync, fdatasync), connect, send, recv (TCP sockets only), rename. n counts from 1 for each kind.
  */
 #define _GNU_SOURCE
@@ -24,9 +25,11 @@ static int chosen = -1, chosen_n;
 static char when[8];
 static const char *trace;
 
-__attribute__((constructor)) static void read_orders(void) {
+__attribute__((constructor)) void killpoints_read_orders(void) {
     char kind[16];
     const char *order = getenv("KILLPOINT");
+    chosen = -1;
+    memset(counts, 0, sizeof counts);
     trace = getenv("KILLPOINTS_TRACE");
     if (order && sscanf(order, "%15s %d %7s", kind, &chosen_n, when) == 3)
         for (int i = 0; i < KINDS; i++)

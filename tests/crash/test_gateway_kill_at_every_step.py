@@ -15,10 +15,11 @@ import pytest
 
 from hwsim.agent_process import DemoError
 from tests.conftest import Counted
-from tests.crash.test_kill_at_every_step import VARIANTS, shim
+from tests.crash.forge import Forge, ForgedAgent
+from tests.crash.test_kill_at_every_step import VARIANTS, forge
 from tests.e2e.test_gateway import Shop
 
-__all__ = ["shim"]  # a fixture
+__all__ = ["forge"]  # a fixture
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,9 +34,10 @@ ENDS = ("completed", "reversed", "declined", "absent")
 class Story:
     """One sale of a till that has never heard of the agent."""
 
-    def __init__(self, directory: Path, *, reply_is_lost: bool) -> None:
+    def __init__(self, directory: Path, forge: Forge, *, reply_is_lost: bool) -> None:
         directory.mkdir()
         self.shop = Shop(directory, start=False, confirm_timeout_s=5.0)
+        self.shop.bench.agent = ForgedAgent(self.shop.bench.configuration, directory, forge)
         self.reply_is_lost = reply_is_lost
         self.approved = False
 
@@ -79,12 +81,12 @@ class Story:
         self.shop.__exit__()
 
 
-def steps(directory: Path, shim: Path, *, reply_is_lost: bool) -> list[tuple[str, int]]:
+def steps(directory: Path, forge: Forge, *, reply_is_lost: bool) -> list[tuple[str, int]]:
     """Every call that a run without a kill makes."""
-    story = Story(directory / "trace", reply_is_lost=reply_is_lost)
+    story = Story(directory / "trace", forge, reply_is_lost=reply_is_lost)
     trace = directory / "trace.txt"
     try:
-        story.play({"LD_PRELOAD": str(shim), "KILLPOINTS_TRACE": str(trace)})
+        story.play({"KILLPOINTS_TRACE": str(trace)})
         assert story.approved != reply_is_lost
         story.recover()
     finally:
@@ -96,14 +98,14 @@ def steps(directory: Path, shim: Path, *, reply_is_lost: bool) -> list[tuple[str
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("reply_is_lost", [False, True], ids=["good-sale", "lost-reply"])
 def test_killed_at_every_step_nobody_is_charged_without_an_approval(
-    tmp_path: Path, shim: Path, counted: Counted, reply_is_lost: bool
+    tmp_path: Path, forge: Forge, counted: Counted, reply_is_lost: bool
 ) -> None:
     killed, undone, ends = 0, 0, set()
-    for kind, number in steps(tmp_path, shim, reply_is_lost=reply_is_lost):
+    for kind, number in steps(tmp_path, forge, reply_is_lost=reply_is_lost):
         for when in VARIANTS[kind]:
-            story = Story(tmp_path / f"{kind}-{number}-{when}", reply_is_lost=reply_is_lost)
+            story = Story(tmp_path / f"{kind}-{number}-{when}", forge, reply_is_lost=reply_is_lost)
             try:
-                died = story.play({"LD_PRELOAD": str(shim), "KILLPOINT": f"{kind} {number} {when}"})
+                died = story.play({"KILLPOINT": f"{kind} {number} {when}"})
                 killed += died
                 end = story.recover()
                 ends.add(end)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from hwsim.host import HostServer
 from hwsim.host.settings import HostSettings
 from tests.agent_bench import AgentBench, agree
 from tests.conftest import Counted
+from tests.crash.forge import Forge, ForgedAgent
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,24 +38,27 @@ RENAMES_MAX = 6
 
 
 @pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that kills."""
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    """Daemons with the library that kills."""
     target = tmp_path_factory.mktemp("shim") / "killpoints.so"
     source = Path(__file__).with_name("killpoints.c")
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", target, source, "-ldl"], check=True)
-    return target
+    made = Forge(target)
+    yield made
+    made.close()
 
 
 class Story:
     """One sale, played by an application that knows whether it handed over the goods."""
 
-    def __init__(self, directory: Path, *, reply_is_lost: bool) -> None:
+    def __init__(self, directory: Path, forge: Forge, *, reply_is_lost: bool) -> None:
         directory.mkdir()
         self.reply_is_lost = reply_is_lost
         self.delivered = False
         self.on_ready = lambda: None
         self.host = HostServer(settings=HostSettings(mac_on_all_replies=True)).start()
         self.bench = AgentBench(directory, [self.host.address])
+        self.bench.agent = ForgedAgent(self.bench.configuration, directory, forge)
 
     def close(self) -> None:
         """Stop both."""
@@ -103,9 +108,9 @@ class Story:
         return self.bench.state_of("S1")
 
 
-def steps(tmp_path: Path, shim: Path, *, reply_is_lost: bool) -> list[tuple[str, int]]:
+def steps(tmp_path: Path, forge: Forge, *, reply_is_lost: bool) -> list[tuple[str, int]]:
     """Every call that a run without a kill makes; the start is the same in both stories and taken in one of them."""
-    story = Story(tmp_path / "trace", reply_is_lost=reply_is_lost)
+    story = Story(tmp_path / "trace", forge, reply_is_lost=reply_is_lost)
     trace = tmp_path / "trace.txt"
     passed_over = 0
 
@@ -115,7 +120,7 @@ def steps(tmp_path: Path, shim: Path, *, reply_is_lost: bool) -> list[tuple[str,
 
     story.on_ready = ready
     try:
-        story.play({"LD_PRELOAD": str(shim), "KILLPOINTS_TRACE": str(trace)})
+        story.play({"KILLPOINTS_TRACE": str(trace)})
         agree_after(story)
     finally:
         story.close()
@@ -137,14 +142,14 @@ def agree_after(story: Story) -> str:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("reply_is_lost", [False, True], ids=["good-sale", "lost-reply"])
 def test_killed_at_every_step_no_charge_without_delivery(
-    tmp_path: Path, shim: Path, counted: Counted, reply_is_lost: bool
+    tmp_path: Path, forge: Forge, counted: Counted, reply_is_lost: bool
 ) -> None:
     killed, ends = 0, set()
-    for kind, number in steps(tmp_path, shim, reply_is_lost=reply_is_lost):
+    for kind, number in steps(tmp_path, forge, reply_is_lost=reply_is_lost):
         for when in VARIANTS[kind]:
-            story = Story(tmp_path / f"{kind}-{number}-{when}", reply_is_lost=reply_is_lost)
+            story = Story(tmp_path / f"{kind}-{number}-{when}", forge, reply_is_lost=reply_is_lost)
             try:
-                died = story.play({"LD_PRELOAD": str(shim), "KILLPOINT": f"{kind} {number} {when}"})
+                died = story.play({"KILLPOINT": f"{kind} {number} {when}"})
                 killed += died
                 ends.add(agree_after(story))
             except AssertionError as error:
