@@ -296,7 +296,7 @@ def _named(message: Message) -> str:
 def _type_of(profile: Profile, body: bytes) -> str:
     """The message type alone. Raises MessageError."""
     size = profile.codec.mti_bytes
-    text = body[:size].hex() if size == 2 else body[:size].decode("ascii", "replace")
+    text = body[:size].hex() if size == 2 else body[:size].decode(profile.codec.mti_charset, "replace")
     if len(text) != 4 or not text.isdigit() or not text.isascii():
         raise MessageError("this is no message", field=0)
     return text

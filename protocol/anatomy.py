@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from protocol.elements import CLASSES, Packing
+from protocol.elements import CLASSES, EBCDIC, Packing
 from protocol.frozen import dataclass
 from protocol.meanings import Both
 from protocol.mti import is_valid
@@ -133,7 +133,7 @@ class _Walk:
 
     def _read_mti(self) -> None:
         raw = self._take(self._codec.mti_bytes, 0, Both("the message type", "消息类型"))
-        text = raw.hex() if len(raw) == 2 else raw.decode("latin-1")
+        text = raw.hex() if len(raw) == 2 else _text(raw, self._codec.mti_coding)
         if not is_valid(text):
             expected = Both("a message type such as 0200, 0210, 0400", "消息类型，如 0200、0210、0400")
             raise _StopError(Damage(self.at, len(raw), 0, expected))
@@ -191,9 +191,11 @@ class _Walk:
         """Reads the length indicator: in digits, characters or bytes, as the element counts."""
         digits, coding, field = packing.format.indicator, packing.indicator_coding, packing.field
         raw = self._take(
-            digits if coding == "ascii" else (digits + 1) // 2, field, Both(f"length of element {field}", "长度")
+            digits if coding in ("ascii", "ebcdic") else (digits + 1) // 2,
+            field,
+            Both(f"length of element {field}", "长度"),
         )
-        text = raw.decode("latin-1") if coding == "ascii" else raw.hex()
+        text = _text(raw, coding) if coding in ("ascii", "ebcdic") else raw.hex()
         most = _units(packing)
         least = 1 if packing.format.kind in "nz" else 0
         unit = _UNITS.get(packing.format.kind, _CHARACTERS)
@@ -213,7 +215,7 @@ class _Walk:
             return data.hex().upper()
         if packing.coding == "bcd":
             return self._digits(packing, data, units)
-        text = data.decode("latin-1")
+        text = _text(data, packing.coding)
         allowed = re.compile(f"[{CLASSES[packing.format.kind]}]", re.DOTALL)
         for place, character in enumerate(text):
             credit = packing.format.kind == "xn" and place == 0
@@ -243,6 +245,11 @@ class _Walk:
         unit = _UNITS.get(kind, _CHARACTERS)
         expected = Both(f"only {unit.en} of class {kind}", f"仅限 {kind} 类{unit.zh.lstrip('位个')}")
         return _StopError(Damage(self.at + place, 1, packing.field, expected))
+
+
+def _text(raw: bytes, coding: str) -> str:
+    """Characters, one a byte."""
+    return raw.decode(EBCDIC if coding == "ebcdic" else "latin-1")
 
 
 def _units(packing: Packing) -> int:

@@ -27,6 +27,10 @@ CLASSES = {
 _FORMAT = re.compile(r"(n|an|ans|a|xn|z|b|t)(\.{0,4})([1-9][0-9]{0,3})")
 
 
+# The EBCDIC of hosts: code page 500, whose digits, letters and most signs are those of every other one.
+EBCDIC = "cp500"
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A format as in the standard: class of characters, greatest length, digits of the length indicator (0: fixed)."""
@@ -48,9 +52,9 @@ def parse_format(text: str) -> Format | None:
 class Packing:
     """How one element of one profile stands on the wire.
 
-    `coding`: "bcd" (two digits a byte), "ascii", "hex" (binary as hexadecimal text), "binary". `indicator_coding`:
-    "bcd", "ascii", "binary". `pad_side` and `pad` say where the odd nibble of a BCD element goes and what it is;
-    `pad_accept` lists further nibbles that are accepted when received.
+    `coding`: "bcd" (two digits a byte), "ascii", "ebcdic", "hex" (binary as hexadecimal text), "binary".
+    `indicator_coding`: "bcd", "ascii", "ebcdic", "binary". `pad_side` and `pad` say where the odd nibble of a BCD
+    element goes and what it is; `pad_accept` lists further nibbles that are accepted when received.
     """
 
     field: int

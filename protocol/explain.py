@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from protocol import masking
 from protocol.anatomy import Anatomy, Damage, Piece, dissect
-from protocol.elements import ELEMENTS, element
+from protocol.elements import EBCDIC, ELEMENTS, element
 from protocol.errors import MessageError
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
@@ -126,8 +126,7 @@ def _explained(profile: Profile, data: bytes, layout: str, start: int, money: Mo
     slipped = anatomy.damage or _refusal(profile, anatomy, body)
     damage = damage or _moved(slipped, start)
     pan = next((piece.value for piece in anatomy.pieces if piece.field == 2), "")
-    behind_bitmap = next((piece.offset + piece.size for piece in anatomy.pieces if piece.field == 1), 0)
-    mask = _Mask(body, behind_bitmap, slipped is not None, pan, anatomy.mti)
+    mask = _Mask(body, _first_bitmap(profile, anatomy, slipped), slipped is not None, pan, anatomy.mti)
     around = Around(profile, anatomy.mti, {p.field: p.value for p in anatomy.pieces if p.field > 1}, money)
     parts = [*envelope, *(_part(piece, around, anatomy, mask, start) for piece in anatomy.pieces)]
     trouble = _trouble(damage, data, mask, start) if damage else None
@@ -147,6 +146,16 @@ def _explained(profile: Profile, data: bytes, layout: str, start: int, money: Mo
         shown=hexes,
         score=_score(profile, data, layout, anatomy, message, damage),
     )
+
+
+def _first_bitmap(profile: Profile, anatomy: Anatomy, damage: Damage | None) -> tuple[int, bool]:
+    """The end of the first bitmap, and whether a second one is damaged: then it may be none, but the card number that
+    a damaged first bit has made one of."""
+    bitmap = next((piece for piece in anatomy.pieces if piece.field == 1), None)
+    if bitmap is None:
+        return 0, False
+    end = bitmap.offset + (16 if profile.mac.bitmap_form == "hex" else 8)
+    return end, damage is not None and damage.field == 1 and bitmap.size > end - bitmap.offset
 
 
 def _moved(damage: Damage | None, start: int) -> Damage | None:
@@ -252,10 +261,13 @@ _TOTALS_OR_DETAILS, _COUNT, _TOTALS = 48, 4, 62  # element 48 and the digits of 
 class _Mask:
     """What of a body may be shown (rule 2 above)."""
 
-    def __init__(self, body: bytes, behind_bitmap: int, damaged: bool, pan: str, mti: str) -> None:
+    def __init__(self, body: bytes, first_bitmap: tuple[int, bool], damaged: bool, pan: str, mti: str) -> None:
+        end, all_behind = first_bitmap
         self._damaged = damaged
         self._class = mti[1:2]
-        self._secret = _card_bytes(body, behind_bitmap, pan) if damaged else frozenset[int]()
+        self._secret = frozenset(range(end, len(body))) if all_behind else frozenset[int]()
+        if damaged and not all_behind:
+            self._secret = _card_bytes(body, end, pan)
 
     def open_to(self, field: int) -> bool:
         """Whether an element may show what its secrecy allows."""
@@ -310,7 +322,7 @@ def _card_bytes(body: bytes, behind_bitmap: int, pan: str) -> frozenset[int]:
     found = set(range(_SEARCHED_MAX, len(body)))
     head = body[behind_bitmap:_SEARCHED_MAX]
     is_sound = len(pan) >= _SOUND_PAN_MIN and masking.passes_luhn(pan)
-    for text, width in ((head.hex().upper(), 2), (head.decode("latin-1"), 1)):
+    for text, width in ((head.hex().upper(), 2), (head.decode("latin-1"), 1), (head.decode(EBCDIC), 1)):
         for start, end in _places_of(pan, text) if is_sound else _card_stretches(text):
             found.update(range(behind_bitmap + start // width, behind_bitmap + (end + width - 1) // width))
     return frozenset(found)
@@ -347,14 +359,25 @@ def _part(piece: Piece, around: Around, anatomy: Anatomy, mask: _Mask, start: in
     if piece.field == 0:
         return Part("mti", 0, at, _pairs(piece.data), same("MTI"), piece.value, (mti_meaning(piece.value),))
     if piece.field == 1:
-        line = same(" ".join(map(str, anatomy.bits)))
-        return Part("bitmap", 1, at, _pairs(piece.data), Both("bitmap", "位图"), piece.value, (line,))
+        return _bitmap_part(piece, anatomy, mask, at)
     about = element(piece.field)
     shown = mask.value(piece)
     may_mean = mask.open_to(piece.field) and not (piece.field != 2 and mask.hides(piece.offset, piece.size))
     lines = meaning(piece.field, piece.value, around) if may_mean else ()
     title = Both(about.name, about.name_zh if piece.field in ELEMENTS else f"域{piece.field}")
     return Part("field", piece.field, at, mask.pairs(piece, shown), title, shown, lines)
+
+
+def _bitmap_part(piece: Piece, anatomy: Anatomy, mask: _Mask, at: int) -> Part:
+    """The bitmaps and what they name; of a second one that could be a card number, nothing."""
+    half = next((size for size in (8, 16) if piece.size in (size, 2 * size)), piece.size)
+    if piece.size == 16 and len(piece.value) == 16:
+        half = 16  # one bitmap as text
+    hides = piece.size > half and mask.hides(piece.offset + half, half)
+    bits = [bit for bit in anatomy.bits if bit <= 64 or not hides]
+    pairs = _pairs(piece.data[:half]) + ((HIDDEN,) * half if hides else _pairs(piece.data[half:]))
+    value = piece.value[:16] + f"<hidden {len(piece.value) - 16}>" if hides else piece.value
+    return Part("bitmap", 1, at, pairs, Both("bitmap", "位图"), value, (same(" ".join(map(str, bits))),))
 
 
 def _pairs(raw: bytes) -> tuple[str, ...]:

@@ -24,14 +24,14 @@ from typing import Any
 import iso8583
 
 from protocol import masking
-from protocol.elements import CLASSES, Packing
+from protocol.elements import CLASSES, EBCDIC, Packing
 from protocol.errors import MessageError
 from protocol.frozen import dataclass
 from protocol.mti import is_valid
 
 _UPPER_HEX = re.compile(rb"[0-9A-F]+")
 _SECOND = 1 << 63  # first bit of the first bitmap: a second bitmap follows
-_ENCODINGS = {"bcd": "b", "binary": "b", "hex": "ascii", "ascii": "ascii"}
+_ENCODINGS = {"bcd": "b", "binary": "b", "hex": "ascii", "ascii": "ascii", "ebcdic": EBCDIC}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -79,7 +79,9 @@ class Codec:
     """Packs and unpacks the messages of one profile."""
 
     def __init__(self, packings: Iterable[Packing], mti_coding: str = "bcd", bitmap_coding: str = "binary") -> None:
-        """`mti_coding` is "bcd" or "ascii"; `bitmap_coding` is "binary" or "hex"."""
+        """`mti_coding` is "bcd", "ascii" or "ebcdic"; `bitmap_coding` is "binary" or "hex"."""
+        self.mti_coding = mti_coding
+        self.mti_charset = EBCDIC if mti_coding == "ebcdic" else "ascii"  # where it stands as four characters
         self.packings = MappingProxyType({packing.field: packing for packing in packings})
         self.mti_bytes = 2 if mti_coding == "bcd" else 4
         self._bitmap_bytes = 8 if bitmap_coding == "binary" else 16
@@ -249,6 +251,8 @@ def _writer(packing: Packing) -> Callable[[str], bytes]:
         body = _bcd_writer(packing)
     elif packing.coding == "binary":
         body = bytes.fromhex
+    elif packing.coding == "ebcdic":
+        body = _ebcdic
     else:
         body = str.encode if form.kind != "t" else _latin
     if not form.indicator:
@@ -278,6 +282,8 @@ def _indicators(digits: int, coding: str) -> tuple[bytes, ...]:
     size = (digits + 1) // 2
     if coding == "ascii":
         return tuple(b"%0*d" % (digits, length) for length in range(10**digits))
+    if coding == "ebcdic":
+        return tuple(f"{length:0{digits}d}".encode(EBCDIC) for length in range(10**digits))
     if coding == "bcd":
         return tuple(bytes.fromhex(f"{length:0{2 * size}d}") for length in range(10**digits))
     return tuple(length.to_bytes(size, "big") for length in range(min(10**digits, 256**size)))
@@ -287,14 +293,18 @@ def _latin(value: str) -> bytes:
     return value.encode("latin-1")
 
 
+def _ebcdic(value: str) -> bytes:
+    return value.encode(EBCDIC)
+
+
 def _spec(packing: Packing) -> Mapping[str, Any]:
     """Gives pyiso8583's description of one element."""
     form = packing.format
     digits = form.indicator
     spec = {
-        "data_enc": "latin-1" if form.kind == "t" else _ENCODINGS[packing.coding],
-        "len_enc": "b" if packing.indicator_coding == "binary" else packing.indicator_coding,
-        "len_type": digits if packing.indicator_coding == "ascii" else (digits + 1) // 2,
+        "data_enc": "latin-1" if form.kind == "t" and packing.coding == "ascii" else _ENCODINGS[packing.coding],
+        "len_enc": {"binary": "b", "ebcdic": EBCDIC}.get(packing.indicator_coding, packing.indicator_coding),
+        "len_type": digits if packing.indicator_coding in ("ascii", "ebcdic") else (digits + 1) // 2,
         "max_len": form.length * 2 if packing.coding == "hex" else form.length,
         "len_count": "nibbles" if packing.coding == "bcd" else "bytes",
         "desc": "",

@@ -135,7 +135,7 @@ def _sections(
     message = root.table("message")
     packings = read_packings(root.table("elements"), message)
     bitmap = message.text("bitmap", None, ("binary", "hex"))
-    codec = Codec(packings.values(), message.text("mti", None, ("bcd", "ascii")), bitmap)
+    codec = Codec(packings.values(), message.text("mti", None, ("bcd", "ascii", "ebcdic")), bitmap)
     message.done()
     fields = frozenset(packings) if packings or errors is None else frozenset(range(2, 129))
 

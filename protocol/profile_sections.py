@@ -75,9 +75,10 @@ def read_envelope(table: Table) -> EnvelopeRules:
 def read_packings(table: Table, message: Table) -> dict[int, Packing]:
     """Reads [elements]: each a format, or a table with what differs from [message]. An empty text removes one."""
     defaults = {
-        "n": message.text("numeric", None, ("bcd", "ascii")),
+        "n": message.text("numeric", None, ("bcd", "ascii", "ebcdic")),
+        "text": message.text("text", "ascii", ("ascii", "ebcdic")),
         "b": message.text("binary", None, ("binary", "hex")),
-        "indicator": message.text("indicator", None, ("bcd", "ascii", "binary")),
+        "indicator": message.text("indicator", None, ("bcd", "ascii", "binary", "ebcdic")),
         "fixed_side": message.text("odd_fixed_side", None, ("left", "right")),
         "variable_side": message.text("odd_variable_side", None, ("left", "right")),
         "pad": message.pattern("pad", "[0-9A-F]", "one hexadecimal digit"),
@@ -101,13 +102,14 @@ def _packing(field: int, text: str, table: Table, key: str, defaults: Mapping[st
     if form is _ANY:
         table.complain(key, "must be a format like n6, n..19, ans...999, b8")
     own = table if key == "format" else Table({}, Source([("", "")]))
-    usual = defaults["n"] if form.kind in "nz" else defaults["b"] if form.kind == "b" else "ascii"
-    choices = ("binary", "hex") if form.kind == "b" else ("bcd", "ascii") if form.kind in "nz" else ("ascii",)
+    texts = ("ascii", "ebcdic")
+    usual = defaults["n"] if form.kind in "nz" else defaults["b"] if form.kind == "b" else defaults["text"]
+    choices = ("binary", "hex") if form.kind == "b" else ("bcd", *texts) if form.kind in "nz" else texts
     return Packing(
         field=field,
         format=form,
         coding=own.text("coding", usual, choices),
-        indicator_coding=own.text("indicator", defaults["indicator"], ("bcd", "ascii", "binary")),
+        indicator_coding=own.text("indicator", defaults["indicator"], ("bcd", "ascii", "binary", "ebcdic")),
         pad_side=own.text("pad_side", defaults["variable_side" if form.indicator else "fixed_side"], ("left", "right")),
         pad=own.pattern("pad", "[0-9A-F]", "one hexadecimal digit", defaults["pad"]),
         pad_accept=own.pattern("pad_accept", "[0-9A-F]?", "one hexadecimal digit or empty", defaults["pad_accept"]),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal, cast
 
-from protocol.elements import IDENTITY_FIELDS
+from protocol.elements import EBCDIC, IDENTITY_FIELDS
 from protocol.errors import MessageError
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
@@ -23,7 +23,7 @@ from protocol.mti import repeat_of
 from protocol.rules import Kind, Profile
 from protocol.tlv import pick_tags
 
-SlotForm = Literal["bcd", "ascii", "binary"]
+SlotForm = Literal["bcd", "ascii", "ebcdic", "binary"]
 
 _DESCRIPTION_VERSION = 1
 
@@ -256,7 +256,7 @@ def _slots(profile: Profile, message: Message, body: bytes) -> tuple[Slot, ...]:
     }
     if rules.stan_each_try:
         names[11] = "11"
-    slots = [Slot("mti", *places[0], form="bcd" if codec.mti_bytes == 2 else "ascii")]
+    slots = [Slot("mti", *places[0], form=cast(SlotForm, codec.mti_coding))]
     for number in sorted(names):
         if number in message.fields:
             coding = codec.packings[number].coding
@@ -300,4 +300,6 @@ def _spliced(slot: Slot, value: str) -> bytes:
     allowed = value.isdigit() if slot.form == "bcd" else value.isalnum()
     if len(value) != digits or not allowed or not value.isascii():
         raise MessageError(f"this value does not fit the slot {slot.name!r}", offset=slot.offset)
-    return bytes.fromhex(value) if slot.form == "bcd" else value.encode("ascii")
+    if slot.form == "bcd":
+        return bytes.fromhex(value)
+    return value.encode(EBCDIC if slot.form == "ebcdic" else "ascii")

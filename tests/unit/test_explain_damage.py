@@ -85,6 +85,21 @@ def test_a_card_number_that_slipped_into_other_elements_is_hidden_there(name: st
     assert "345678" not in _everything(found).replace(" ", "")
 
 
+@pytest.mark.parametrize("cut", [0, 60])
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_card_number_that_a_damaged_bit_takes_for_a_second_bitmap_is_hidden(name: str, cut: int) -> None:
+    profile = shipped(name)
+    body = bytearray(_body(name))
+    at = profile.codec.mti_bytes
+    body[at] = ord("F") if profile.mac.bitmap_form == "hex" else body[at] | 0x80
+    found = explain(profile, bytes(body[: cut or None]))
+    assert found.trouble is not None
+    told = _everything(found).replace(" ", "")
+    for start in range(6, len(PAN) - 9):  # no five digits in a row of its middle
+        assert PAN[start : start + 5] not in told
+        assert PAN[start : start + 5].encode().hex() not in told.lower()
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_card_number_with_a_damaged_length_is_hidden_where_its_rest_went(name: str) -> None:
     profile = shipped(name)

@@ -78,7 +78,7 @@ def test_every_profile_that_comes_with_the_program_is_sound() -> None:
         ("[elements]\n33 = { format = 'n..11', coding = 'hex' }\n", 3, "must be one of bcd, ascii"),
         ("[elements]\n33 = 11\n", 3, "must be a string"),
         ("[message]\npad = 'G'\n", 3, "one hexadecimal digit"),
-        ("[message]\nmti = 'ebcdic'\n", 3, "must be one of bcd, ascii"),
+        ("[message]\nmti = 'utf-8'\n", 3, "must be one of bcd, ascii"),
         ("[envelope]\nlength_bytes = 0\n", 3, "needs a length"),
         ("[envelope]\nrequirement_nibble = 12\n", 3, "outside the header"),
         ("[envelope]\ntpdu = '6000'\n", 3, "10 hexadecimal digits"),
