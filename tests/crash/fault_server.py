@@ -41,11 +41,18 @@ class FaultServer:
             env=os.environ | {"LD_PRELOAD": str(library)},
         )
 
-    def run(self, directory: Path, kind: int, at: int, count: int = 12, presize: int = 0) -> Run:
+    def run(self, directory: Path, kind: int, at: int, count: int = 12, presize: int = 0, archive: bool = False) -> Run:
         """One run in its own child process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {"directory": str(directory), "kind": kind, "at": at, "count": count, "presize": presize}
+        order: dict[str, object] = {
+            "directory": str(directory),
+            "kind": kind,
+            "at": at,
+            "count": count,
+            "presize": presize,
+        }
+        order["archive"] = archive
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return _parse(json.loads(self._process.stdout.readline()))

@@ -1,9 +1,9 @@
 """A process that uses a journal and tells, by bytes on its standard output, what was acknowledged to it.
 
-python -m tests.crash.journal_worker run DIRECTORY COUNT PRESIZE
-    one run; each line of output is `ack SEQ`, `ready`, `failed`, `refused CODE` or `closed`
+python -m tests.crash.journal_worker run DIRECTORY COUNT PRESIZE [archive]
+    one run; each line of output is `ack SEQ`, `ready`, `archived SEQ`, `failed`, `refused CODE` or `closed`
 python -m tests.crash.journal_worker serve
-    reads one JSON object a line: {"directory", "count", "presize", "kind", "at"}; forks a child that arms the faults of
+    reads one JSON object a line: {"directory", "count", "presize", "archive", "kind", "at"}; forks a child that arms the faults of
     faults.c (preloaded) and runs; answers {"lines", "signal", "code", "writes", "syncs"}. One start of Python serves
     hundreds of runs.
 """
@@ -17,7 +17,12 @@ import sys
 from pathlib import Path
 
 from agent.journal import Journal, JournalFailed, JournalUnreadable
+from agent.journal_archive import ArchiveError
+from agent.journal_archiving import Window
 from tests.journal_scenes import Home, entry
+
+# All of the worker's records are of the first day of 2026.
+EVERYTHING, NOW = Window("2026-02-01", "2026-03-02"), "2026-03-01T00:00:00Z"
 
 
 def txn_of(number: int) -> str:
@@ -33,8 +38,8 @@ def step(journal: Journal, number: int) -> int:
     return journal.append([one], {"stan L1": number})
 
 
-def run(directory: Path, count: int, presize: int, output: int) -> int:
-    """Continues where the journal stands, for `count` commits, then closes."""
+def run(directory: Path, count: int, presize: int, output: int, *, archive: bool = False) -> int:
+    """Continues where the journal stands, for `count` commits, archives what is over where that is wanted, closes."""
 
     def tell(line: str) -> None:
         os.write(output, line.encode() + b"\n")
@@ -45,10 +50,15 @@ def run(directory: Path, count: int, presize: int, output: int) -> int:
         start = journal.health().head_seq
         for number in range(start, start + count):
             tell(f"ack {step(journal, number)}")
+        if archive and journal.archive(EVERYTHING, NOW) is not None:
+            tell(f"archived {journal.archived_upto}")
         journal.close()
     except JournalFailed:
         tell("failed")
         return 74
+    except ArchiveError:
+        tell("not archived")
+        return 75
     except JournalUnreadable as error:
         tell(f"refused {error.code}")
         return 65
@@ -82,7 +92,8 @@ def _child(faults: ctypes.CDLL, order: dict[str, object], output: int) -> None:
     try:
         directory = str(order["directory"])
         faults.fault_arm(directory.encode(), int(str(order["kind"])), int(str(order["at"])))
-        code = run(Path(directory), int(str(order["count"])), int(str(order["presize"])), output)
+        numbers = (int(str(order["count"])), int(str(order["presize"])))
+        code = run(Path(directory), *numbers, output, archive=bool(order["archive"]))
         counts = [ctypes.c_int.in_dll(faults, f"fault_{name}").value for name in ("writes", "syncs")]
         os.write(output, b"counts %d %d\n" % (counts[0], counts[1]))
     finally:
@@ -93,4 +104,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve()
     else:
-        sys.exit(run(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), 1))
+        sys.exit(run(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), 1, archive="archive" in sys.argv[5:]))

@@ -110,12 +110,12 @@ class Disk:
             self.files[names[path]].sync()
 
 
-def record(directory: Path, count: int) -> list[Call]:
-    """The calls of one run of the worker in `directory`; skips the test where there is no strace."""
+def record(directory: Path, count: int, *more: str) -> list[Call]:
+    """The calls of one run of the worker (`more`: its words) in `directory`; skips the test where there is no strace."""
     if shutil.which("strace") is None:
         pytest.skip("no strace; to run this test: apt install strace")
     trace = directory.with_name("trace")
-    worker = [sys.executable, "-m", "tests.crash.journal_worker", "run", str(directory), str(count), "0"]
+    worker = [sys.executable, "-m", "tests.crash.journal_worker", "run", str(directory), str(count), "0", *more]
     strace = ["strace", "-y", "-xx", "-s", "9999999", "-e", f"trace={_CALLS}", "-o", str(trace)]
     output = trace.with_name("output")
     with output.open("wb") as stream:
