@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 METHODS = api.Api(cast(Any, None), "on-approval", None, {}, cast(Any, None), cast(Any, object())).methods
 
 # Served by another room of the daemon, with the same beginning.
-OTHER_ROOMS = {"journal.rows"}
+OTHER_ROOMS = {"journal.rows", "reversal.explain"}
 
 
 def cells(first: str) -> list[list[str]]:
