@@ -111,7 +111,7 @@ class Disk:
 
 
 def record(directory: Path, count: int, *more: str) -> list[Call]:
-    """The calls of one run of the worker (`more`: its words) in `directory`; skips the test where there is no strace."""
+    """The calls of one run of the worker in `directory`; skips the test where there is no strace."""
     if shutil.which("strace") is None:
         pytest.skip("no strace; to run this test: apt install strace")
     trace = directory.with_name("trace")
