@@ -11,12 +11,13 @@ Rules not to break:
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any
 
-from agent.records import State, Transaction
+from agent.records import OWED, State, Transaction
 
 # So many of a lane are in memory whole before their first try. Assumed: a lane makes some tries a second.
 FRESH_MAX = 32
@@ -33,11 +34,12 @@ class Sketch:
     held = undecided = sending = False
     wake_at = None
 
-    def __init__(self, txn: Transaction, read: Callable[[str], Transaction]) -> None:
-        self.id, self.lane, self.state = txn.id, intern(txn.lane), txn.state
-        self.amount_minor, self.currency = txn.amount_minor, intern(txn.currency)
-        self.terminal_id, self.batch = intern(txn.terminal_id), intern(txn.batch)
-        self.masked_pan, self.begun_at_utc = intern(txn.masked_pan), txn.begun_at_utc
+    def __init__(self, facts: Mapping[str, Any], read: Callable[[str], Transaction]) -> None:
+        """`facts`: the public part as stored. Raises ValueError, KeyError, TypeError."""
+        self.id, self.lane, self.state = facts["id"], intern(facts["lane"]), State(facts["state"])
+        self.amount_minor, self.currency = facts["amount_minor"], intern(facts["currency"])
+        self.terminal_id, self.batch = intern(facts["terminal_id"]), intern(facts["batch"])
+        self.masked_pan, self.begun_at_utc = intern(facts["masked_pan"]), facts["begun_at_utc"]
         self._read = read
 
     def __getattr__(self, name: str) -> Any:
@@ -66,38 +68,40 @@ class LaneBacklog:
 
     def __init__(self) -> None:
         self.fresh: set[str] = set()
-        self._order: deque[str] = deque()
+        self._order: deque[int] = deque()
         self.unread: deque[str] = deque()
-        self.rows: dict[str, Sketch] = {}  # by STAN
-        self._also: dict[str, str] = {}  # further numbers of an item: its STAN
+        self.rows: dict[int, Sketch] = {}  # by STAN
+        self._also: dict[int, int] = {}  # further numbers of an item: its STAN
         self.amount_minor = 0
         self.not_before = 0.0
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.unread)
 
-    def put(self, txn: Transaction, read: Callable[[str], Transaction]) -> bool:
-        """It waits; False where its number belongs to another one: then it cannot wait here."""
-        if any(self.at(stan) for stan in txn.stans) or not txn.stan:
+    def put(self, sketch: Sketch, stans: Sequence[str]) -> bool:
+        """It waits; False where a number of it belongs to another one: then it cannot wait here."""
+        if not stans[0].isdecimal() or any(self.at(stan) for stan in stans):
             return False
-        self.rows[txn.stan] = Sketch(txn, read)
-        self._order.append(txn.stan)
-        self._also.update((stan, txn.stan) for stan in txn.stans if stan != txn.stan)
-        self.amount_minor += txn.amount_minor
+        stan, *others = (int(stan) for stan in stans if stan)
+        self.rows[stan] = sketch
+        self._order.append(stan)
+        self._also.update((other, stan) for other in others if other != stan)
+        self.amount_minor += sketch.amount_minor
         return True
 
     def at(self, stan: str) -> Sketch | None:
         """The item under one of its numbers."""
-        return self.rows.get(stan) or self.rows.get(self._also.get(stan, ""))
+        number = int(stan) if stan.isdecimal() else -1
+        return self.rows.get(number) or self.rows.get(self._also.get(number, -1))
 
     def take(self, txn: Transaction) -> bool:
         """It waits no more; False where it did not."""
-        sketch = self.rows.get(txn.stan)
+        sketch = self.at(txn.stan)
         if sketch is None or sketch.id != txn.id:
             return False
-        del self.rows[txn.stan]
+        del self.rows[int(txn.stan)]
         for stan in txn.stans:
-            self._also.pop(stan, None)
+            self._also.pop(int(stan), None)
         self.amount_minor -= sketch.amount_minor
         return True
 
@@ -105,7 +109,7 @@ class LaneBacklog:
         """The id of the oldest one."""
         while self._order:
             if sketch := self.rows.get(self._order[0]):
-                return sketch.id
+                return str(sketch.id)
             self._order.popleft()
         return self.unread[0]
 
@@ -129,10 +133,16 @@ class Backlog:
         """One lane's share."""
         return self.lanes.get(name) or self.lanes.setdefault(name, LaneBacklog())
 
-    def wait(self, txn: Transaction) -> bool:
-        """An owed item waits; False where it cannot: it is held or undecided, or its number is taken."""
-        may = txn.state in (State.REVERSING, State.PARKED) and not (txn.held or txn.undecided)
-        return may and self.lane(txn.lane).put(txn, self._read)
+    def wait(self, public: str) -> bool:
+        """An owed item, as stored, waits; False where it cannot: held or undecided, or a number of it is taken.
+
+        Raises ValueError, KeyError, TypeError where it cannot be read.
+        """
+        facts = json.loads(public)
+        sketch = Sketch(facts, self._read)
+        stans = [facts["stan"], facts.get("own_stan", ""), facts.get("try_stan", "")]
+        may = sketch.state in OWED and not (facts.get("held") or facts.get("undecided"))
+        return may and self.lane(sketch.lane).put(sketch, stans)
 
     def sketches(self, lane: str = "") -> Iterator[Sketch]:
         """Everything that waits, of one lane or of all; they may change meanwhile."""

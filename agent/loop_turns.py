@@ -85,17 +85,26 @@ class Turns(Queue):
             for txn in list(self._book.live.values()):
                 self._restart(txn)
 
-    def survey(self, most: int = 50) -> bool:
+    def survey(self, most: int = 25) -> bool:
         """Read some more of what the start left in the journal; whether more is left. No sale before that."""
         with self.together():
             for share in self._backlog.lanes.values():
                 while share.unread and most:
                     most -= 1
-                    txn = self._read_waiting(share.unread.popleft())
-                    if txn is not None and not self._backlog.wait(txn):
-                        self._remember(txn)
-                        self._restart(txn)
+                    self._sketch(share.unread.popleft())
         return any(share.unread for share in self._backlog.lanes.values())
+
+    def _sketch(self, txn_id: str) -> None:
+        """One that a start left unread: checked, and sketched where it can go on waiting."""
+        stored = self._journal.checked(txn_id)
+        assert stored is not None, f"{txn_id} was pending and is gone"
+        try:
+            waits = self._backlog.wait(stored.entry.public)
+        except (ValueError, KeyError, TypeError):
+            waits = False
+        if not waits and (txn := self._readable(stored)) is not None:
+            self._remember(txn)
+            self._restart(txn)
 
     def _restart(self, txn: Transaction) -> Transaction:
         """The event that an item of an earlier process meets first, as of the start of this one."""
