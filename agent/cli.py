@@ -220,7 +220,7 @@ def verify(command: Command) -> int:
 
     report = cli_journal.verify(command.place.configuration_file, command.options.copy, command.call)
     facts = {"whole": report.whole, "copy_of_running_agent": report.exported, "lines": report.lines()}
-    command.print(_json(facts) if command.options.json else _lines(report))
+    command.print(_json(facts) if command.options.json else _lines(report, command.language))
     return cli_journal.EXIT_WHOLE if report.whole else cli_journal.EXIT_NOT_WHOLE
 
 
@@ -249,7 +249,8 @@ def salvage(command: Command) -> int:
 
     report = cli_journal.save(command.place.configuration_file, command.options.target)
     lost = {str(seq): reason for seq, reason in report.lost.items()}
-    command.print(_json({"saved": len(report.saved), "lost": lost}) if command.options.json else _lines(report))
+    saved = {"saved": len(report.saved), "lost": lost}
+    command.print(_json(saved) if command.options.json else _lines(report, command.language))
     return cli_journal.EXIT_NOT_WHOLE if report.lost or report.doubtful else cli_journal.EXIT_WHOLE
 
 
@@ -273,8 +274,10 @@ def _json(answer: Any) -> str:
     return json.dumps(answer, ensure_ascii=False)
 
 
-def _lines(report: Any) -> str:
-    return "\n".join(report.lines())
+def _lines(report: Any, language: str) -> str:
+    from agent.said import said  # the catalogue: not needed by `status`
+
+    return "\n".join(said(line).of(language) for line in report.lines())
 
 
 def _coloured(text: str, severity: int, command: Command) -> str:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from agent.said import coded, said
 from agent.status_text import columns, pad, short_span, wrap
 
 _WIDTH = 78
@@ -176,13 +177,14 @@ def _details(device: Mapping[str, Any], language: str) -> list[str]:
     counted = ", ".join(f"{name} {count}" for name, count in sorted(wrong(device).items()))
     facts = {"port": device["address"], "counted": counted}
     if device["last_error"]:
-        facts["last"] = f"{device['last_error_code']} {device['last_error']}"
+        code, text = device["last_error_code"], device["last_error"]
+        facts["last"] = said(coded(code, text)).zh if language == "zh" else f"{code} {text}"
     lines = [f"{_word(name, language)}: {value}" for name, value in facts.items() if value]
     if device["inhibited_because"]:
         lines.append(_word("inhibited", language).format(why=device["inhibited_because"]))
     elif device["last_error"] and device["state"] not in ("ready", "busy"):
         lines.append(_step(device["last_error_code"], "", language))
-    return [*lines, *([device["detail"]] if device["detail"] else [])]
+    return [*lines, *([said(device["detail"]).of(language)] if device["detail"] else [])]
 
 
 def test_text(result: Mapping[str, Any], language: str) -> str:

@@ -95,7 +95,8 @@ def diagnosis_lines(item: Mapping[str, Any], language: str) -> list[str]:
         lines += wrap(f"{_word('evidence', language)}: {piece}", _WIDTH)
     who = label(found["who"], language)
     lines += wrap(f"{_word('do', language)} ({who}): {found[f'action_{suffix}']}", _WIDTH)
-    return [*lines, *(f"{_word('type', language)}: {command}" for command in found["commands"])]
+    commands = [one for one in found["commands"] if one not in (f"reversalctl why {item['id']}", "reversalctl list")]
+    return [*lines, *(f"{_word('type', language)}: {command}" for command in commands)]
 
 
 def nearest(wanted: str, items: Sequence[Mapping[str, Any]]) -> list[str]:

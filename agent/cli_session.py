@@ -59,8 +59,8 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "clear": ("nothing is owed", "没有未完成的冲正"),
     "not-clear": ("still open: {count}", "未完成：{count} 笔"),
     "item": (
-        "  {id}  {state}  {kind}  {amount_minor}  STAN {stan}  batch {batch}",
-        "  {id}  {state}  {kind}  {amount_minor}  流水号 {stan}  批次 {batch}",
+        "  {id}  {state}  {kind}  {amount}  STAN {stan}  batch {batch}",
+        "  {id}  {state}  {kind}  {amount}  流水号 {stan}  批次 {batch}",
     ),
 }
 
@@ -107,7 +107,7 @@ def sign_on(command: Command) -> int:
         check = view["key_check_value"] or "-"
         _say(command, "signed-on", lane=view["lane"], batch=view["batch"], check=check)
     else:
-        _say(command, "not-signed-on", lane=view["lane"], why=view["last_error"] or view["step"])
+        _say(command, "not-signed-on", lane=view["lane"], why=_said(command, view["last_error"] or view["step"]))
     return EXIT_DONE if view["signed_on"] and not view["failures"] else EXIT_NOT_DONE
 
 
@@ -118,7 +118,7 @@ def echo(command: Command) -> int:
         command.print(_json(answer))
     else:
         name = "echo" if answer["answered"] else "no-echo"
-        _say(command, name, lane=answer["lane"], text=answer["text"], ms=str(answer["round_trip_ms"]))
+        _say(command, name, lane=answer["lane"], text=_said(command, answer["text"]), ms=str(answer["round_trip_ms"]))
     return EXIT_DONE if answer["answered"] else EXIT_NOT_DONE
 
 
@@ -198,8 +198,14 @@ def _print_upload(command: Command, upload: Mapping[str, Any]) -> None:
 
 
 def _print_items(command: Command, items: Sequence[Mapping[str, Any]]) -> None:
+    from agent.currency import money  # the catalogue: only where something is open
+    from agent.texts import catalogue
+
     for item in items:
-        _say(command, "item", **{name: str(value) for name, value in item.items()})
+        values = {name: str(value) for name, value in item.items()}
+        values["amount"] = money(item["amount_minor"], item["currency"])
+        values["state"] = catalogue().word("state", item["state"]).of(command.language)
+        _say(command, "item", **values)
 
 
 class _PatientCaller(Caller):
@@ -222,6 +228,12 @@ def _asked(command: Command, method: str, **params: Any) -> Any:
 def _with_lane(one: argparse.ArgumentParser) -> argparse.ArgumentParser:
     one.add_argument("lane", nargs="?", default="", metavar="LANE", help="may be left out where there is one lane")
     return one
+
+
+def _said(command: Command, text: str) -> str:
+    from agent.said import said  # the catalogue: not needed for JSON
+
+    return said(text).of(command.language)
 
 
 def _lane(command: Command) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.said import said
 from agent.texts import Severity, Text, Who
 from protocol.frozen import dataclass
 
@@ -76,10 +77,12 @@ def phrase(name: str, language: str, **values: str | Text) -> str:
 
 
 def refusal(code: str, text: str) -> Text:
-    """What the agent's refusal means: Chinese first says it, then quotes the agent's own sentence."""
+    """What the agent's refusal means: in Chinese the same sentence where it is known, else what the code means."""
     known = operations().refusals.get(code)
-    quoted = f"{code}: {text}"
-    return Text(quoted, f"{known.zh}（{quoted}）" if known else quoted)
+    quoted, meant = f"{code}: {text}", said(text)
+    if meant.zh != meant.en:
+        return Text(quoted, f"{meant.zh}（{code}）")
+    return Text(quoted, f"{known.zh}（{code}）" if known else quoted)
 
 
 def _read(data: Mapping[str, Any]) -> Operations:

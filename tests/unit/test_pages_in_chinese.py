@@ -237,3 +237,18 @@ def test_what_the_program_says_is_known_by_its_template_or_its_code(english: str
 def test_a_card_number_in_a_quoted_text_is_hidden_in_both_languages() -> None:
     told = said(f"{PANS[0]} did not answer in 60 s")
     assert PANS[0] not in told.en + told.zh
+
+
+def test_every_refusal_of_the_agent_has_its_words_in_both_languages() -> None:
+    """Those that a person at reversalctl can meet; `A-LOST` and the like are the client's own."""
+    raising = re.compile(r'(?:RefusedError|Closed|RequestError)\(\s*"(A-[A-Z-]+)"')
+    raised = {
+        code for path in (ROOT / "agent").glob("*.py") for code in raising.findall(path.read_text(encoding="utf-8"))
+    }
+    assert raised - set(second.operations().refusals) == set()
+
+
+def test_a_refusal_says_the_same_sentence_where_it_is_known_and_else_what_its_code_means() -> None:
+    assert second.refusal("A-SETTLING", "batch 000017 is being settled").zh == "批次 000017 正在结算（A-SETTLING）"
+    assert second.refusal("A-NO-LANE", "there is no lane 'x'").zh == "没有该通道。（A-NO-LANE）"
+    assert second.refusal("A-NEW", "nobody knows it").zh == "A-NEW: nobody knows it"

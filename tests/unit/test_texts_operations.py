@@ -25,9 +25,9 @@ def test_the_chinese_is_chinese(where: str, text: Text) -> None:
     assert CHINESE.search(text.zh) or text.zh == text.en
 
 
-def test_a_refusal_is_told_in_the_readers_language_and_quotes_the_agent() -> None:
+def test_a_refusal_is_told_in_the_readers_language_and_names_its_code() -> None:
     told = refusal("A-HELD", "the item is held")
     assert told.en == "A-HELD: the item is held"
     assert told.zh.startswith("该笔已被暂停")
-    assert "A-HELD: the item is held" in told.zh
+    assert "（A-HELD）" in told.zh
     assert refusal("A-UNHEARD-OF", "x").zh == "A-UNHEARD-OF: x"
