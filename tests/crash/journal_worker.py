@@ -4,8 +4,8 @@ python -m tests.crash.journal_worker run DIRECTORY COUNT PRESIZE [archive]
     one run; each line of output is `ack SEQ`, `ready`, `archived SEQ`, `failed`, `refused CODE` or `closed`
 python -m tests.crash.journal_worker serve
     reads one JSON object a line: {"directory", "count", "presize", "archive", "kind", "at"}; forks a child that arms
-    the faults of faults.c (preloaded) and runs; answers {"lines", "signal", "code", "writes", "syncs"}. One start of Python serves
-    hundreds of runs.
+    the faults of faults.c (preloaded) and runs; answers {"lines", "signal", "code", "writes", "syncs"}. One start of
+    Python serves hundreds of runs.
 """
 
 from __future__ import annotations
