@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.report_texts import texts, word
 from agent.status_item import both
+from agent.status_text import sized
 from agent.texts import Text, duration
 
 # An outage once is weather; this often, or this long in all, is a matter for somebody. Assumed.
@@ -121,7 +122,7 @@ def _by_hand(report: Report) -> Iterator[dict[str, Any]]:
 def _disk(report: Report) -> Iterator[dict[str, Any]]:
     store = report["store"]
     if store is not None and store["full_in_days"] is not None and store["full_in_days"] <= FULL_DAYS:
-        yield _advice("R-DISK", [_samples(store)], days=str(store["full_in_days"]), free=megabytes(store["bytes_free"]))
+        yield _advice("R-DISK", [_samples(store)], days=str(store["full_in_days"]), free=sized(store["bytes_free"]))
 
 
 def _slow_store(report: Report) -> Iterator[dict[str, Any]]:
@@ -129,11 +130,6 @@ def _slow_store(report: Report) -> Iterator[dict[str, Any]]:
     slower = store["slower_by"] if store is not None else None
     if slower is not None and slower >= SLOWER_BY:
         yield _advice("R-STORE-SLOW", [_samples(store)], times=f"{slower:.1f}", ms=f"{store['commit_worst_ms']:.0f}")
-
-
-def megabytes(count: float) -> str:
-    """Room on a disk, as people say it."""
-    return f"{count / 1e6:,.0f} MB"
 
 
 def _samples(store: Mapping[str, Any]) -> Text:

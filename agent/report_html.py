@@ -7,13 +7,12 @@ from typing import Any
 
 from agent.currency import letters
 from agent.plots import Band, bands, bars, steps
-from agent.report_advice import megabytes
 from agent.report_stories import KINDS, moment
 from agent.report_text import bin_names, caption, codes_text, kind_name, share, short_time, store_lines, tries, whole
 from agent.report_texts import word
 from agent.status_html_markup import Html, both, escape, join, of, tag, told
 from agent.status_html_page import figure, page, row, section, table
-from agent.status_text import local_time
+from agent.status_text import local_time, sized
 from agent.texts import Text, duration
 
 # Reversals shown on the page; a spreadsheet takes all of them.
@@ -273,8 +272,8 @@ def _store(report: Mapping[str, Any]) -> Html:
         return section("store", _say("store"), *lines)
     plots = [
         _store_plot(told, "commit_p99_ms", "store-p99-plot", lambda most: f"{most:.1f}"),
-        _store_plot(told, "bytes_free", "store-free-plot", megabytes),
-        _store_plot(told, "bytes_used", "store-used-plot", megabytes),
+        _store_plot(told, "bytes_free", "store-free-plot", sized),
+        _store_plot(told, "bytes_used", "store-used-plot", sized),
     ]
     ends = [tag("span", local_time(told[name])) for name in ("since_utc", "until_utc")]
     axis = tag("div", *ends, class_="axis", aria_hidden="true")

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.currency import letters
-from agent.report_advice import megabytes
 from agent.report_texts import texts, word
-from agent.status_text import columns, local_time, pad, short_span, wrap
+from agent.status_text import columns, local_time, pad, short_span, sized, wrap
 from agent.texts import Text, catalogue, duration
 from agent.visible import visible
 
@@ -248,12 +247,15 @@ def store_lines(store: Mapping[str, Any] | None) -> Iterator[Text]:
     if store is None:
         yield word("store-none")
         return
+    if not store["commit_worst_ms"]:
+        yield word("store-idle")
     times = {name: f"{store[f'commit_{name}_ms']:.1f}" for name in ("p50", "p99", "worst")}
-    yield word("store-times", **times)
+    if store["commit_worst_ms"]:
+        yield word("store-times", **times)
     if store["slower_by"] is not None:
         yield word("store-slower", times=f"{store['slower_by']:.1f}")
     room = {"free": "bytes_free", "least": "bytes_free_least", "used": "bytes_used", "first": "bytes_used_first"}
-    yield word("store-room", **{name: megabytes(store[key]) for name, key in room.items()})
+    yield word("store-room", **{name: sized(store[key]) for name, key in room.items()})
     if store["full_in_days"] is not None:
         yield word("store-full", days=str(store["full_in_days"]))
     yield word("store-records", count=str(store["records"] - store["records_first"]))

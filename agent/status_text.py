@@ -298,7 +298,7 @@ class _Page:
 
     def _store(self) -> str:
         store, agent = self._document["store"], self._document["agent"]
-        room = self._label("full") if store["full"] else f"{_bytes(store['bytes_free'])} {self._label('free')}"
+        room = self._label("full") if store["full"] else f"{sized(store['bytes_free'])} {self._label('free')}"
         wear_kb = store["bytes_per_reversal"] / 1000
         wear = f", {self._label('wear')} {wear_kb:.0f} kB" if wear_kb else ""
         took = f", {self._label('commit')} {store['commit_p50_ms']:.1f} ms" if store["commits"] else ""
@@ -374,7 +374,8 @@ def signed(seconds: float) -> str:
     return f"{round(seconds):+d}"
 
 
-def _bytes(count: int) -> str:
+def sized(count: float) -> str:
+    """Bytes as people say them: "1.5 MB"."""
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

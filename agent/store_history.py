@@ -38,6 +38,8 @@ class StoreHistory:
 
     def look(self, store: Mapping[str, Any], now: Now) -> None:
         """One status: a sample where one is due."""
+        if self._last_mono is None and not store["commits"]:
+            return  # just started: nothing has been measured yet
         if self._last_mono is not None and now.mono - self._last_mono < EVERY_S:
             return
         self._last_mono = now.mono
