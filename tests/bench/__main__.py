@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import footprint, parsers, start, work
+from tests.bench import devices, footprint, parsers, start, work
 from tests.bench.figures import Figure, table
 from tests.bench.machine import describe, installed
 
@@ -38,6 +38,7 @@ def benches(directory: Path, compiled: Path, quick: bool, most: int) -> dict[str
             "growth": lambda: work.growth(directory, [10, 500], 50),
             "footprint": lambda: footprint.figures(directory, compiled, 500, 1.0, 2),
             "parsers": lambda: parsers.figures(0.03),
+            "devices": lambda: devices.figures(directory, 0.5, 1),
         }
     return {
         "intent": lambda: work.intent(directory, 5000),

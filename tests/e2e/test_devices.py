@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-import statistics
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +13,11 @@ from hwsim.agent_process import DemoError
 from hwsim.bench import WireKind
 from hwsim.host import HostServer
 from tests.agent_bench import agree
+from tests.reversal_times import MOVED_S_MAX, hanging, moved_by, printing, reading, steady_shop
 from tests.shop_bench import GOOD_CARD, ShopBench, pad_host
 
 pytestmark = pytest.mark.slow
 
-MOVED_S_MAX = 0.05  # the promise: a device moves a reversal's send time by less than this
-ROUNDS = 3
 HANG_S = 60.0
 
 
@@ -195,124 +190,35 @@ def test_a_device_that_does_not_exist_is_refused_with_the_names_that_do(shop: Sh
         assert all(name in caught.value.hint for name in ("reader", "pinpad", "printer"))
 
 
-# --- a device never delays a reversal ---
-#
-# One reversal is owed to a host that answers nothing, and is due again and again at a fixed distance: reply time-out
-# plus wait. What is measured is how far each arrival at the host strays from that distance, first with idle devices and
-# then with the device at work or hung. A daemon that waits for a device strays in every round; a busy machine does not
-# find the same tries three times: so the best of three rounds counts, less what the same daemon strayed when idle.
-
-
-class Timed(deque[str]):
-    """The host's transcript, with the instant of each line about a reversal."""
-
-    def __init__(self) -> None:
-        super().__init__(maxlen=1000)
-        self.arrivals: list[float] = []
-
-    def append(self, line: str) -> None:
-        if line.startswith("0400"):
-            self.arrivals.append(time.monotonic())
-        super().append(line)
-
-
-def owing(shop: ShopBench, host: HostServer) -> Timed:
-    """A sale whose reply was lost and whose reversal is never answered."""
-    host.faults.add("financial", "drop-reply")
-    host.faults.add("reversal", "drop-request", count=None)
-    timed = Timed()
-    host.machine.transcript = timed
-    shop.begin_sale("OWED")
-    shop.until(lambda: len(timed.arrivals) > 3, "the reversal is tried again and again")
-    return timed
-
-
-def strayed(timed: Timed, shop: ShopBench, enough: Callable[[], bool]) -> list[float]:
-    """The distances between the arrivals from now until `enough`."""
-    first = len(timed.arrivals)
-    shop.until(lambda: enough() and len(timed.arrivals) >= first + 8, "the tries are measured", 90)
-    arrivals = timed.arrivals[first - 1 :]
-    return [after - before for before, after in itertools.pairwise(arrivals)]
-
-
-def worst(distances: list[float], usual_s: float) -> float:
-    return max(abs(distance - usual_s) for distance in distances)
+# --- a device never delays a reversal (how it is measured: tests/reversal_times.py) ---
 
 
 @pytest.fixture
 def steady(tmp_path: Path, host: HostServer) -> Iterator[ShopBench]:
-    """A lane whose MAC no device computes, with tries at a fixed distance of 0.4 s."""
-    with ShopBench(tmp_path, host, mac_by_pad=False, reply_timeout_s=0.2) as made:
-        text = made.configuration.read_text()
-        steady_retry = "base_s = 0.2\nfactor = 1\njitter = 0\npark_after_attempts = 100000\ncap_s = 0.2"
-        made.configuration.write_text(
-            text.replace("base_s = 0.2\ncap_s = 1.0", steady_retry).replace("pin_timeout_s = 10", "pin_timeout_s = 60")
-        )
+    with steady_shop(tmp_path, host) as made:
         made.start()
         yield made
 
 
-def moved_by(shop: ShopBench, host: HostServer, begin: Callable[[int], Callable[[], bool]]) -> float:
-    """How far `begin`, which starts the device's work and gives when it is over, moves the tries at the worst."""
-    timed, best = owing(shop, host), float("inf")
-    for number in range(ROUNDS):
-        idle = strayed(timed, shop, lambda: True)
-        usual_s = statistics.median(idle)
-        over = begin(number)
-        busy = strayed(timed, shop, over)
-        best = min(best, worst(busy, usual_s) - worst(idle, usual_s))
-        if best < MOVED_S_MAX:
-            break
-    print(f"usual distance {usual_s:.4f} s, idle ±{worst(idle, usual_s):.4f}, busy ±{worst(busy, usual_s):.4f}")
-    host.faults.clear()
-    shop.until(lambda: shop.state_of("OWED") == "reversed", "the host answers again")
-    return best
-
-
 def test_a_printing_printer_moves_no_reversal(steady: ShopBench, host: HostServer) -> None:
-    def begin(number: int) -> Callable[[], bool]:
-        steady.devices.printer.fault("delay", seconds=0.3, count=10)
-        return beside(lambda: [steady.agent.call("device.test", {"name": "printer"}) for _ in range(4)])
-
-    assert moved_by(steady, host, begin) < MOVED_S_MAX
+    moved = moved_by(steady, host, printing(steady))
+    print(f"printing: {moved}")
+    assert moved.moved_s < MOVED_S_MAX
     assert len(steady.devices.printer.slips()) >= 4
     agree(host, steady)
 
 
 def test_a_reading_reader_moves_no_reversal(steady: ShopBench, host: HostServer) -> None:
-    def begin(number: int) -> Callable[[], bool]:
-        sale = steady.sale_beside(f"READ-{number}")
-        steady.devices.reader.insert_card("unionpay-declines")
-        steady.devices.reader.fault("delay", seconds=1.0, count=4)
-        return lambda: sale.over
-
-    assert moved_by(steady, host, begin) < MOVED_S_MAX
+    moved = moved_by(steady, host, reading(steady))
+    print(f"reading: {moved}")
+    assert moved.moved_s < MOVED_S_MAX
     agree(host, steady)
 
 
 @pytest.mark.timeout(300)
 def test_a_pin_pad_that_hangs_for_a_minute_moves_no_reversal(steady: ShopBench, host: HostServer) -> None:
-    steady.devices.reader.insert_card(GOOD_CARD)
-
-    def begin(number: int) -> Callable[[], bool]:
-        steady.devices.pinpad.fault("silence", seconds=HANG_S)
-        end = time.monotonic() + HANG_S
-
-        def customers() -> None:
-            for customer in itertools.count():
-                if time.monotonic() > end - 15:  # a pad that says nothing is given up after 12 s
-                    return
-                assert steady.card_sale(f"PIN-{number}-{customer}")["outcome"] == "refused"
-
-        customer = beside(customers)
-        return lambda: customer() and time.monotonic() > end
-
-    assert moved_by(steady, host, begin) < MOVED_S_MAX
+    moved = moved_by(steady, host, hanging(steady, HANG_S))
+    print(f"PIN pad hung for {HANG_S:.0f} s: {moved}")
+    assert moved.moved_s < MOVED_S_MAX
+    assert moved.tries > HANG_S
     agree(host, steady)
-
-
-def beside(work: Callable[[], object]) -> Callable[[], bool]:
-    """Run it in a thread; tells when it is over."""
-    thread = threading.Thread(target=work)
-    thread.start()
-    return lambda: not thread.is_alive()
