@@ -183,3 +183,19 @@ def test_what_can_be_read_is_saved_into_a_new_journal(bench: AgentBench, tmp_pat
     code, told = Terminal(bench).type(f"reversalctl salvage {target}")
     assert (code, target.exists()) == (0, True)
     assert "lost         0 records" in told
+
+
+def test_a_stuck_reversal_is_explained_byte_by_byte_without_a_copy(bench: AgentBench, host: HostServer) -> None:
+    host.faults.add("0200", "drop-reply")
+    host.faults.add("0400", "code", count=None, value="96")
+    bench.sale("R1")
+    bench.until(lambda: bench.state_of("R1") == "reversing", "the reversal is owed")
+    for language, reason in (("en", "no reply in time"), ("zh", "收到应答")):
+        engineer = Terminal(bench, language)
+        status, told = engineer.type("reversalctl explain --item main-1")
+        assert status == 0
+        assert reason in told
+        assert "620000******0005" in told
+    status, told = Terminal(bench).type("reversalctl explain --item main-1 --json")
+    assert json.loads(told)["mti"] == "0400"
+    assert Terminal(bench).type("reversalctl explain --item main-99")[0] != 0
