@@ -4,6 +4,8 @@ Rules not to break:
 1. A result is on stable storage, with its exact message and number, before anybody is told that it is kept.
 2. While the one whose turn it is has tries left, a reversal that is due lets it go first (`goes_first`). Where no byte
    of it can leave, or the host wants a sign-on before, the reversal goes on at once: it is not held up by a dead link.
+   After `tries` exchanges in a row without an answer none goes first any more, however many wait: until the host
+   answers one, or the link comes back.
 3. `Loop` and its clock are the only way to journal, wire and time.
 """
 
@@ -35,12 +37,14 @@ Answered = Callable[[str, str, int], None]
 
 @dataclass(slots=True)
 class Tray:
-    """One lane's outbox. `wake_at`: when it looks again by itself; `passes`: the next reversal need not wait for it."""
+    """One lane's outbox. `wake_at`: when it looks again by itself; `passes`: the next reversal need not wait for it;
+    `unanswered`: exchanges in a row without an answer."""
 
     outbox: Outbox
     wake_at: float | None = None
     failures: int = 0
     passes: bool = False
+    unanswered: int = 0
 
 
 class NoticeDesk:
@@ -167,11 +171,16 @@ class NoticeDesk:
         if tray.passes:
             tray.passes = False
             return False
-        notice = tray.outbox.first(self._tries(lane_name))
+        notice = self._first(lane_name, tray)
         if notice is None:
             return False
         self._send(lane_name, tray, notice)
         return True
+
+    def _first(self, lane_name: str, tray: Tray) -> Notice | None:
+        """The one that goes before anything else; None: nothing waits for a notice now (rule 2)."""
+        tries = self._tries(lane_name)
+        return tray.outbox.first(tries) if tray.unanswered < tries else None
 
     def look(self, lane_name: str) -> None:
         """Send what is due, if the lane is free."""
@@ -194,7 +203,7 @@ class NoticeDesk:
         """The link or the PIN pad is back."""
         tray = self.trays.get(lane_name)
         if tray is not None and tray.outbox.waiting:
-            tray.wake_at, tray.failures = self._clock.now().mono, 0
+            tray.wake_at, tray.failures, tray.unanswered = self._clock.now().mono, 0, 0
             self.look(lane_name)
 
     def next_wake(self) -> float | None:
@@ -207,7 +216,7 @@ class NoticeDesk:
     async def before_sale(self, lane_name: str) -> None:
         """A sale waits for the tries of those that go first, for a while; not for a link that is down."""
         tray = self.trays.get(lane_name)
-        if tray is None or tray.outbox.first(self._tries(lane_name)) is None:
+        if tray is None or self._first(lane_name, tray) is None:
             return
         tray.wake_at = self._clock.now().mono
         self.look(lane_name)
@@ -256,9 +265,10 @@ class NoticeDesk:
         tray.outbox = tray.outbox.failed(txn_id, text, left=left)
         self._loop.keep([self._entry(tray.outbox, "Failed")])
         tray.failures += 1
+        tray.unanswered += left
         tray.passes = not left
-        first = tray.outbox.first(self._tries(lane_name))
-        tray.wake_at = self._clock.now().mono if left and first else self._later(lane_name, tray)
+        soon = left and self._first(lane_name, tray) is not None
+        tray.wake_at = self._clock.now().mono if soon else self._later(lane_name, tray)
         failed = tray.outbox.of(txn_id)
         if left and failed is not None and failed.tries == self._tries(lane_name):
             log.error("%s: the host does not answer its script result; it is kept and holds nothing up", txn_id)
@@ -269,7 +279,7 @@ class NoticeDesk:
         gone = {notice.stan for notice in tray.outbox.waiting} - {notice.stan for notice in after.waiting}
         self._loop.keep([self._entry(after, event, with_secret=True)])
         self._loop.lane(lane_name).stans -= gone
-        tray.outbox, tray.failures, tray.passes = after, 0, False
+        tray.outbox, tray.failures, tray.unanswered, tray.passes = after, 0, 0, False
         tray.wake_at = self._clock.now().mono if after.waiting else None
         if after.waiting and after.first(self._tries(lane_name)) is None:
             tray.wake_at = self._later(lane_name, tray)
@@ -290,7 +300,7 @@ class NoticeDesk:
     def _goes_soon(self, lane_name: str) -> bool:
         """A try of one that goes first is under way or due."""
         tray = self.trays.get(lane_name)
-        if tray is None or tray.outbox.first(self._tries(lane_name)) is None:
+        if tray is None or self._first(lane_name, tray) is None:
             return False
         due = tray.wake_at is not None and tray.wake_at <= self._clock.now().mono
         return due or self._under_way(lane_name)

@@ -215,7 +215,26 @@ def test_several_go_in_their_order_and_one_that_is_never_answered_does_not_stop_
     for _ in range(3):
         assert first.stan in shop.message().get(61)
         shop.lose()
+    shop.world.later(60)  # the backoff after three failures, jitter included
+    shop.desk.look("main")
     assert second.stan in shop.message().get(61)
+
+
+def test_many_results_hold_a_reversal_of_a_silent_host_up_no_longer_than_one() -> None:
+    shop = Shop()
+    sales = [shop.approved(f"R{number}") for number in range(5)]
+    for txn in sales:
+        shop.desk.keep(txn, CHIP)
+    shop.world.loop.handle(sales[0].id, Reverse("card"))
+    shop.world.loop.wake()
+    for _ in range(3):
+        shop.lose()
+    assert shop.sent()[5:] == ["0620", "0620", "0620", "0400"]
+    shop.answer(**{"39": "00"})
+    shop.desk.back("main")  # the link was down and is back: the others get their turn again
+    shop.answer(**{"39": "00"})
+    assert shop.sent()[-1] == "0620"
+    assert len(shop.desk.trays["main"].outbox.ended) == 1
 
 
 def test_a_code_of_the_host_ends_it_save_one_that_only_a_sign_on_mends() -> None:
