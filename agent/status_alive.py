@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-PROC = Path("/proc")
+PROC = "/proc"
+Directory = str | os.PathLike[str]  # no pathlib: it takes as long to load as the rest of this command
 
 
-def writer(proc: Path = PROC) -> dict[str, Any]:
+def writer(proc: Directory = PROC) -> dict[str, Any]:
     """How this process can be recognised later: stands in the status as "agent"."""
     pid = os.getpid()
     return {
@@ -25,7 +25,7 @@ def writer(proc: Path = PROC) -> dict[str, Any]:
     }
 
 
-def life(document: Mapping[str, Any], now_mono: float, proc: Path = PROC) -> str:
+def life(document: Mapping[str, Any], now_mono: float, proc: Directory = PROC) -> str:
     """ "alive", "stopped" (it said so), "rebooted" (the machine, since), "dead" or "silent" (it hangs)."""
     agent = document["agent"]
     if document.get("stopped") is not None:
@@ -42,25 +42,30 @@ def age_s(document: Mapping[str, Any], now_mono: float) -> float:
     return max(0.0, now_mono - float(document["updated_mono_s"]))
 
 
-def _started_ticks(pid: int, proc: Path) -> int:
+def _started_ticks(pid: int, proc: Directory) -> int:
     """When a process started, in clock ticks since boot; 0 where there is none. A pid alone may be used again."""
     try:
-        stat = (proc / str(pid) / "stat").read_text(errors="replace")
+        stat = _read(proc, f"{pid}/stat")
     except OSError:
         return 0
     return int(stat.rpartition(")")[2].split()[19])  # field 22 of proc(5); the name before it may hold blanks
 
 
-def _namespace(proc: Path) -> str:
+def _namespace(proc: Directory) -> str:
     """Which process numbers are meant: a container counts its own."""
     try:
-        return str(os.readlink(proc / "self/ns/pid"))
+        return str(os.readlink(os.path.join(proc, "self/ns/pid")))
     except OSError:
         return ""
 
 
-def _boot_id(proc: Path) -> str:
+def _boot_id(proc: Directory) -> str:
     try:
-        return (proc / "sys/kernel/random/boot_id").read_text().strip()
+        return _read(proc, "sys/kernel/random/boot_id").strip()
     except OSError:
         return ""
+
+
+def _read(proc: Directory, name: str) -> str:
+    with open(os.path.join(proc, name), encoding="utf-8", errors="replace") as file:
+        return file.read()

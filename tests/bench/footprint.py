@@ -59,7 +59,7 @@ def _idle(directory: Path, compiled: Path, name: str, pending: int, idle_s: floa
 
 def _status(place: Place, compiled: Path, name: str, calls: int) -> list[Figure]:
     """Wall time of the command; the best counts for the goal: this machine may have other work."""
-    command = [*PYTHON, "-m", "agent.cli", "--config", str(place.configuration), "status"]
+    command = [*PYTHON, "-m", "agent.reversalctl", "--config", str(place.configuration), "status"]
     samples = []
     for _ in range(calls + 1):
         began = time.monotonic()
