@@ -236,10 +236,12 @@ def export(command: Command) -> int:
 def archive(command: Command) -> int:
     """What ended long ago leaves the journal, while the agent runs."""
     from agent import cli_journal  # configuration and cryptography: 200 ms
+    from agent.said import said  # the catalogue: not needed by `status`
 
     told = cli_journal.archive(command.call, command.options.older_than)
-    text = "{transactions} transactions ({records} records) moved into {path}" if told["records"] else "nothing to do"
-    command.print(_json(told) if command.options.json else text.format(**told))
+    text = f"{told['transactions']} transactions ({told['records']} records) moved into {told['path']}"
+    shown = said(text if told["records"] else "nothing to archive").of(command.language)
+    command.print(_json(told) if command.options.json else shown)
     return EX_OK
 
 

@@ -68,7 +68,7 @@ def test_what_is_over_is_archived_while_the_agent_runs(bench: AgentBench, host: 
     code, told = control(bench, "archive", "--older-than", "0")
     assert (code, told.startswith("2 transactions")) == (0, True), told
     code, told = control(bench, "archive", "--older-than", "0")
-    assert (code, told.strip()) == (0, "nothing to do")
+    assert (code, told.strip()) == (0, "nothing to archive")
     assert bench.state_of("R1") == "completed"  # still found by its reference
     assert bench.state_of("OWED") == "reversing"
     code, told = control(bench, "verify")
