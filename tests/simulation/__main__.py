@@ -72,7 +72,7 @@ def _many(first: int, count: int) -> bool:
         print(f"    {struck:8} {kind}")
     print(f"  violations: {len(tally.broken)}")
     for seed, rule, text in sorted(tally.broken)[:EXPLAINED_MAX]:
-        print(f"\nseed {seed} breaks {rule}: {text}\n{explained(seed)}")
+        print(f"\nseed {seed} breaks {rule}: {text}\n{explained(seed, rule)}")
     for seed, rule, text in sorted(tally.broken)[EXPLAINED_MAX:]:
         print(f"seed {seed} breaks {rule}: {text}")
     return bool(tally.broken)

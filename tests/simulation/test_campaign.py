@@ -37,7 +37,7 @@ def check(tally: Tally, counted: Counted) -> None:
         violations=len(tally.broken),
     )
     counted("simulation, faults that struck", **{kind.replace("-", "_"): struck[kind] for kind in KINDS})
-    assert not tally.broken, f"{tally.broken[0]}\n{explained(tally.broken[0][0])}"
+    assert not tally.broken, f"{tally.broken[0]}\n{explained(*tally.broken[0][:2])}"
 
 
 def test_no_rule_breaks_in_a_few_hundred_days_of_faults(counted: Counted) -> None:
