@@ -48,6 +48,7 @@ def benches(directory: Path, compiled: Path, quick: bool, most: int) -> dict[str
         "growth": lambda: work.growth(directory, [n for n in (10, 1000, 100_000) if n <= most], 2000),
         "footprint": lambda: footprint.figures(directory, compiled, min(most, 50_000), 20.0, 9),
         "parsers": lambda: parsers.figures(1.0),
+        "devices": lambda: devices.figures(directory, 60.0, 5),
     }
 
 

@@ -118,3 +118,45 @@ def test_libccid_talks_t1_to_a_card_that_chains_and_asks_for_time(pcsc: Pcsc, be
     card = bench.reader.state()["card"]
     assert isinstance(card, dict)
     assert card["blocks"] > 7
+
+
+# Debian's pyscard belongs to Debian's Python; PyPI has it as source only.
+DEBIAN_PYTHON = Path("/usr/bin/python3")
+PYSCARD = next(Path("/usr/lib/python3/dist-packages").glob("smartcard/__init__.py"), None)
+SCRIPT = """
+import sys, time
+from smartcard.System import readers
+from smartcard.util import toBytes, toHexString
+end = time.monotonic() + 20
+while not readers():
+    assert time.monotonic() < end, "no reader"
+    time.sleep(0.05)
+connection = readers()[0].createConnection()
+connection.connect()
+for line in sys.stdin:
+    data, sw1, sw2 = connection.transmit(toBytes(line))
+    print(toHexString(data + [sw1, sw2]).replace(" ", ""), flush=True)
+"""
+
+
+@pytest.mark.skipif(PYSCARD is None, reason="apt-get install python3-pyscard")
+@pytest.mark.parametrize(
+    ("bench", "commands", "found"),
+    [
+        ("unionpay-credit", ["00A404000E315041592E5359532E4444463031"], "61"),
+        (
+            "unionpay-t1",
+            ["00A404000E315041592E5359532E444446303100", "00B2010C00"],
+            "315041592E5359532E4444463031|4F08A000000333010102",
+        ),
+    ],
+    indirect=["bench"],
+)
+def test_pyscard_transmits_apdus(pcsc: Pcsc, bench: Bench, commands: list[str], found: str) -> None:
+    pcsc.readers()  # pcscd is there
+    command = [str(DEBIAN_PYTHON), "-c", SCRIPT]
+    told = subprocess.run(
+        command, input="\n".join(commands), capture_output=True, text=True, timeout=60, check=True
+    ).stdout.splitlines()
+    assert len(told) == len(commands)
+    assert all(piece in answer for piece, answer in zip(found.split("|"), told, strict=True))
