@@ -1,6 +1,6 @@
 """status.html and the report in a real browser, from a real agent: the numbers of status.json, no network, any screen.
 
-Pictures of every page are left in .pytest_cache/pages.
+Pictures of every page are left in build/pages.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(found() is None, reason=f"no Chromium here: {INSTALL}"),
 ]
 
-PICTURES = Path(__file__).resolve().parents[2] / ".pytest_cache/pages"
+PICTURES = Path(__file__).resolve().parents[2] / "build/pages"
 PHONE, DESK = (360, 740), (1280, 900)
 LANGUAGES = ("en", "zh")
 
