@@ -2,6 +2,7 @@
 
 reversalctl devices                          every device: state, firmware, errors
 reversalctl devices test printer             exercise one, by its name or its kind; 0 passed, 1 not
+reversalctl devices test                     all of them, one after another
 reversalctl devices inhibit printer --why "cutter is being changed"
 reversalctl devices release printer
 """
@@ -98,7 +99,11 @@ def add_commands(
         ("release", release, "put it back into service"),
     ):
         one = add(name, action, help_text)
-        one.add_argument("device", metavar="NAME", help="its name, or its kind where there is one of it")
+        named = "its name, or its kind where there is one of it"
+        if name == "test":
+            one.add_argument("device", metavar="NAME", nargs="?", default="", help=f"{named}; none: all of them")
+        else:
+            one.add_argument("device", metavar="NAME", help=named)
         if name == "inhibit":
             one.add_argument("--why", required=True, metavar="TEXT", help="the reason; the status shows it")
     return devices
@@ -118,8 +123,17 @@ def list_devices(command: Caller) -> int:
 
 
 def test(command: Caller) -> int:
-    """One device: pass, or what to do."""
-    result = command.call("device.test", name=command.options.device)
+    """One device, or all: pass, or what to do."""
+    wanted = command.options.device
+    names = [wanted] if wanted else [device["name"] for device in command.call("device.list")["devices"]]
+    if not names:
+        command.print(_word("none", command.language) + "\n")
+        return EXIT_NOT_PASSED
+    return max([_tested(command, name) for name in names])
+
+
+def _tested(command: Caller, name: str) -> int:
+    result = command.call("device.test", name=name)
     command.print(_json(result) if command.options.json else test_text(result, command.language))
     return EXIT_PASSED if result["passed"] else EXIT_NOT_PASSED
 

@@ -149,3 +149,13 @@ def test_a_technician_takes_a_device_and_gives_it_back(tmp_path: Path, asked: li
 
 def test_no_devices_are_said_so() -> None:
     assert cli_devices.list_text([], "zh") == "没有配置设备。\n"
+
+
+def test_without_a_name_every_device_is_tested_and_one_that_fails_is_the_exit_status(
+    asked: list[tuple[str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    status, text = run(tmp_path, "test")
+    assert status == cli_devices.EXIT_NOT_PASSED
+    assert "paper out" in text
+    assert "test line printed" in text
+    assert [params["name"] for method, params in asked if method == "device.test"] == ["printer", "pad-1"]
