@@ -95,7 +95,7 @@ class Journal:
         self._times = CommitTimes()
         self._written = Written()
         self._refused = ""  # why the last step of archiving could not be made
-        self._archive = ArchiveLookUp(archive_path(path))
+        self._archive = ArchiveLookUp(archive_path(path), vault)
         self._note = archive_note.newest_note(opened.connection)
         self._reserve_bytes = 0
         self._bytes_max = 0
@@ -319,6 +319,7 @@ class Journal:
         with self._in_doubt("archive"):
             self._settle()
         try:
+            self._refuse_short_disk()
             step = prepare(self._connection, self._archive.path, self.journal_id, self._vault, window, least)
         except ArchiveError as error:
             self._refused = error.text
@@ -328,6 +329,13 @@ class Journal:
             with self._in_doubt("archive"):
                 self._remove(step, at_utc)
         return step
+
+    def _refuse_short_disk(self) -> None:
+        """The archive grows, and the database does not shrink: together they must not eat up the reserve."""
+        free = space.bytes_free(self._path.parent)
+        if free < 2 * self._reserve_bytes:
+            hint = "free space on this disk, or put the archive away: move the file to another one"
+            raise ArchiveError(f"no archiving with {free // MIB} MiB free", hint)
 
     def _remove(self, step: Step, at_utc: str) -> None:
         counters = self._standing.counters()

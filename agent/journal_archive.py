@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from agent.durable_file import sync_directory
 from agent.journal_contract import JournalError
+from agent.journal_read import record_at
 from agent.journal_schema import COLUMNS, READ_ERRORS, Current, Record, chain_of, seal_context
 from agent.vault import Vault, VaultError
 from protocol.frozen import dataclass
@@ -71,10 +72,14 @@ def archive_path(journal: Path) -> Path:
 
 
 class ArchiveLookUp:
-    """Finds archived transactions. A file that is missing or damaged only finds nothing; `error` says why."""
+    """Finds archived transactions, each record checked against the chain.
 
-    def __init__(self, path: Path) -> None:
+    A file that is missing or damaged only finds nothing; `error` says why.
+    """
+
+    def __init__(self, path: Path, vault: Vault) -> None:
         self.path = path
+        self._vault = vault
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self.error = ""
@@ -86,10 +91,11 @@ class ArchiveLookUp:
             inode = os.stat(self.path).st_ino
         except OSError:
             self.close()
+            self.error = ""
             return None
         if self._connection is None or inode != self._inode:
             self.close()
-            self._connection, self._inode = _connect(self.path), inode
+            self._connection, self._inode, self.error = _connect(self.path), inode, ""
         return self._connection
 
     def close(self) -> None:
@@ -115,16 +121,27 @@ class ArchiveLookUp:
         if row is None or self._connection is None:
             return None
         try:
+            self._check(self._connection, row)
             return read(self._connection, row)
-        except (*READ_ERRORS, LookupError) as error:
+        except (*READ_ERRORS, LookupError, ArchiveError, VaultError) as error:
             self.error = f"the archive {self.path} cannot be read: {error}"
             return None
+
+    def _check(self, connection: sqlite3.Connection, row: Current) -> None:
+        """Every record of a transaction is the one that was archived. Raises ArchiveError, LookupError, VaultError."""
+        held = extent(connection, self.path)
+        seq = row.last_seq
+        while held is not None and seq >= row.first_seq:
+            record = record_at(connection, seq)
+            before = held.before if seq == held.first else record_at(connection, seq - 1).chain
+            if chain_of(before, record, self._vault) != record.chain:
+                raise LookupError(f"record {seq} or the chain before it was changed")
+            seq = record.previous
 
     def _one(self, query: str, values: tuple[str, ...]) -> Current | None:
         try:
             connection = self.connection
             found = connection.execute(query, values).fetchone() if connection is not None else None
-            self.error = ""
         except READ_ERRORS as error:
             self.error = f"the archive {self.path} cannot be read: {error}"
             return None

@@ -25,6 +25,9 @@ def page(connection: sqlite3.Connection, after: int, limit: int, head: int) -> d
             unreadable.append(item.seq)
         else:
             rows.append(_document(item.row()))
+    if not rows and not unreadable:  # archived: on to the next record that is here
+        found = connection.execute("SELECT min(seq) FROM record WHERE seq > ?", (last,)).fetchone()[0]
+        last = max(last, min(head, found - 1)) if found else head
     return {"rows": rows, "unreadable": unreadable, "next": last, "head": head}
 
 

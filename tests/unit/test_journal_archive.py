@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import journal_archiving
+from agent import journal_archive, journal_archiving
 from agent.journal import Journal, JournalUnreadable
 from agent.journal_archive import ArchiveError, archive_path
 from agent.journal_archiving import STEP_RECORDS, Window
@@ -234,6 +234,31 @@ def test_less_than_asked_for_is_left_alone(home: Home) -> None:
     journal.close()
 
 
+def test_no_archive_grows_into_the_reserve(tmp_path: Path) -> None:
+    journal = Home(tmp_path).open(reserve_bytes=1 << 60)
+    story(journal, "done", "begun", "completed")
+    with pytest.raises(ArchiveError, match="free"):
+        journal.archive(WINDOW, NOW)
+    assert journal.counts() == {"completed": 1}
+    assert any("W-STORE-ARCHIVE" in warning for warning in journal.health().warnings)
+    journal.close()
+
+
+def test_pages_of_records_go_past_what_is_archived(home: Home) -> None:
+    journal = home.open()
+    archived(journal)
+    pages, after = [], 0
+    while after < journal.health().head_seq:
+        page = journal.rows(after, 2)
+        pages.append([row["seq"] for row in page["rows"]])
+        assert page["unreadable"] == []
+        after = page["next"]
+    journal.close()
+    assert [seq for page in pages for seq in page] == [4, 5, 6, 7, 8, 12, 13, 14]
+    assert pages[0] == []
+    assert pages.count([]) <= 2, "what is archived costs no page after another"
+
+
 def _foreign(path: Path) -> None:
     path.write_bytes(b"not a database, but somebody's file" * 200)
 
@@ -274,7 +299,11 @@ def test_a_changed_byte_in_the_archive_is_told(home: Home) -> None:
     report = walk(home.path, home.vault(), home.mark)
     assert not report.whole
     assert "record 2 or the chain before it was changed" in "\n".join(report.lines())
-    home.open().close()
+    journal = home.open()
+    assert (journal.get("done"), journal.history("done")) == (None, [])
+    assert any("W-STORE-ARCHIVE" in warning and "record 2" in warning for warning in journal.health().warnings)
+    assert journal.get("undone") is not None, "the others are still found"
+    journal.close()
 
 
 @pytest.mark.parametrize(
@@ -352,7 +381,7 @@ def test_a_death_between_any_two_steps_loses_nothing(
     names = {"before the copy": "_copied", "after the check": "_going", "in the removal": "remove"}
     journal = home.open()
     if place == "after the copy":
-        monkeypatch.setattr(journal_archiving.archive, "check_copy", dies)
+        monkeypatch.setattr(journal_archive, "check_copy", dies)
     elif place == "in the removal":
         monkeypatch.setattr("agent.journal.remove", dies)
     else:
