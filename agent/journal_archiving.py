@@ -21,8 +21,8 @@ from agent.journal_schema import Current, genesis, put_meta
 from agent.vault import Vault
 from protocol.frozen import dataclass
 
-# What one step copies and removes at most: some tens of milliseconds, and far less than the log may hold.
-STEP_RECORDS = 500
+# What one step copies and removes at most: 60 ms here, and far less than the log may hold.
+STEP_RECORDS = 200
 _YOUNG = """
 SELECT min(seq) FROM record WHERE seq > :upto AND seq <= :last AND at_utc >= :before AND at_utc <= :future
 """
