@@ -5,16 +5,18 @@ Every step runs in its device's own thread and gives a Future: nobody who calls 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from drivers.catalogue import load_catalogue
 from drivers.device import Device, DeviceStatus, DeviceWorker, LastOutcome
 from drivers.emv_session import TerminalData
 from drivers.errors import CardGone, DeviceGone, DeviceRefused
-from drivers.hotplug import Hotplug
+from drivers.hotplug import USB_DEVICES, Attached, Hotplug, attached, is_absent
 from drivers.making import DeviceMaker, DeviceSetting, system_name
 from drivers.port import deadline_in
 from drivers.printer_escpos import PrintOutcome
@@ -98,11 +100,14 @@ class Desk:
         makers = {name: self._maker.maker(setting) for name, setting in wanted.items()}
         for name in [name for name, old in self._settings.items() if wanted.get(name) != old]:
             self._workers.pop(name).close(timeout_s=0)
-        for name in wanted.keys() - self._workers.keys():
+        fresh = wanted.keys() - self._workers.keys()
+        for name in fresh:
             self._workers[name] = DeviceWorker(name, makers[name], self._on_change, inhibited.get(name, ""))
-            self._workers[name].start()
+            self._workers[name].absent = partial(is_absent, system_name(wanted[name].port))
         self._settings = wanted
         self._hotplug.watch({name: (system_name(wanted[name].port), worker) for name, worker in self._workers.items()})
+        for name in fresh:  # after the names were looked at: one that comes from now on wakes its worker
+            self._workers[name].start()
         if self._workers and not self._watching:
             self._watching = True
             self._hotplug.start()
@@ -117,6 +122,13 @@ class Desk:
     def statuses(self) -> list[DeviceStatus]:
         """One look at each, in the order of the configuration."""
         return [self._workers[name].status() for name in self._settings if name in self._workers]
+
+    def attached(self, root: Path = USB_DEVICES) -> list[dict[str, str]]:
+        """USB devices that are there, that the catalogue knows, and that no configured device is: what they are, and
+        what to write for them."""
+        taken = {os.path.realpath(name) for one in self._settings.values() if (name := system_name(one.port))}
+        taken |= {one.port.lower() for one in self._settings.values()}
+        return [_offer(found) for found in attached(self._maker.catalogue, root) if not _taken(found, taken)]
 
     def inhibit(self, name: str, reason: str) -> None:
         """Take a device out of service. Raises DeviceGone where none is called so."""
@@ -204,3 +216,22 @@ class Desk:
 
 def _setting(device: Configured, key_index: int) -> DeviceSetting:
     return DeviceSetting(device.name, device.driver, device.port, device.columns, key_index, device.model)
+
+
+def _taken(found: Attached, taken: set[str]) -> bool:
+    """It is configured already, or nobody here could drive it. A USB port may be configured without serial number."""
+    usb = f"usb:{found.vendor:04x}:{found.product:04x}"
+    ours = {*found.ports, usb, f"{usb}:{found.serial.lower()}"}
+    return found.known is None or not found.address or bool(ours & taken)
+
+
+def _offer(found: Attached) -> dict[str, str]:
+    assert found.known is not None  # see _taken
+    return {
+        "name": found.known.name,
+        "kind": found.known.kind,
+        "driver": found.known.driver,
+        "port": found.address,
+        "place": found.place,
+        "serial": found.serial,
+    }

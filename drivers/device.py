@@ -33,6 +33,7 @@ from protocol.frozen import dataclass
 log = logging.getLogger("drivers.device")
 
 REOPEN_EVERY_S = 0.5  # back in service within 2 s of being plugged in again
+REOPEN_ABSENT_S = 30.0  # while its name is not there: hot-plug wakes us when it comes
 IDLE_CHECK_S = 0.5  # how often an idle device is looked at, so that an unplugged one is noticed
 OPEN_TIMEOUT_S = 10.0
 QUEUE_MAX = 32
@@ -191,6 +192,7 @@ class DeviceWorker(Generic[D]):
         self.name = name
         self._make = make
         self._on_change = on_change
+        self.absent: Callable[[], bool] = lambda: False  # whether somebody calls `wake` when the device comes
         self._lock = threading.RLock()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE_MAX)
         self._device = make()
@@ -364,7 +366,7 @@ class DeviceWorker(Generic[D]):
         """The device is away: jobs fail at once, and the next try comes soon."""
         error = self._last_error
         try:
-            job = self._jobs.get(timeout=REOPEN_EVERY_S)
+            job = self._jobs.get(timeout=REOPEN_ABSENT_S if self.absent() else REOPEN_EVERY_S)
         except queue.Empty:
             return
         if job is not None:

@@ -1,8 +1,8 @@
 """Hot-plug: what is attached, and who is told when that changes.
 
-Where udev runs, its events wake us at once (pyudev, an optional package); everywhere else, and as a second line of
-defence, names are looked at every half second. Either way the news is only "look again": the workers find out
-themselves, so that a wrong or missing event can do no harm.
+Where udev runs, its events wake us at once (pyudev, an optional package). Everywhere else the directories of the names
+tell of changes (drivers/name_watch.py), and where even that is missing names are looked at every half second. Either
+way the news is only "look again": the workers find out themselves, so that a wrong or missing event can do no harm.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from drivers.catalogue import Catalogue, Known
+from drivers.name_watch import NameWatch
 from protocol.frozen import dataclass
 
 log = logging.getLogger("drivers.hotplug")
 
 POLL_S = 0.5  # with the worker's own rhythm a device is back in service well within 2 s
+# With events the names are still looked at so often, as a second line of defence. Assumed: an event is never lost.
+LOOK_AGAIN_S = 30.0
+# After an event: a device comes with several names, and a busy directory must not keep us busy.
+SETTLE_S = 0.05
 USB_DEVICES = Path("/sys/bus/usb/devices")
+CLOSE_WAIT_S = 1.0
 SUBSYSTEMS = ("tty", "usb")
 
 
@@ -66,6 +72,11 @@ def _device(path: Path, catalogue: Catalogue) -> Attached | None:
     return Attached(vendor, product, serial, path.name, ports, catalogue.find(vendor, product))
 
 
+def is_absent(path: str) -> bool:
+    """Whether a device has a name, and nothing stands behind it now: hot-plug tells when something does."""
+    return bool(path) and not _identity(path)
+
+
 class Wakeable(Protocol):
     """A DeviceWorker, as far as hot-plug is concerned."""
 
@@ -90,6 +101,7 @@ class Hotplug:
         self._on_event = on_event
         self._poll_s = poll_s
         self._stop = threading.Event()
+        self._watcher = NameWatch()
         self._names: Mapping[str, tuple[str, Wakeable]] = {}
         self._seen: dict[str, str] = {}
         self.watch(names)
@@ -101,6 +113,7 @@ class Hotplug:
         # Both are exchanged as wholes: the watching thread sees the old ones or the new ones.
         self._seen = {name: _identity(path) for name, (path, _) in names.items()}
         self._names = dict(names)
+        self._watcher.watch(path for path, _ in names.values())
 
     def start(self) -> None:
         """Begin to watch."""
@@ -111,15 +124,21 @@ class Hotplug:
     def close(self) -> None:
         """Stop; no event comes after it."""
         self._stop.set()
+        self._watcher.interrupt()
         observer, self._observer = self._observer, None
         if observer is not None and observer.is_alive():
             observer.stop()
         if self._thread.is_alive():
-            self._thread.join(2 * self._poll_s)
+            self._thread.join(CLOSE_WAIT_S)
+        if not self._thread.is_alive():
+            self._watcher.close()
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._poll_s):
+        while not self._stop.is_set():
+            self._watcher.arm()
             self.look()
+            self._watcher.wait(max(self._poll_s, LOOK_AGAIN_S) if self._watcher.hears else self._poll_s)
+            self._stop.wait(SETTLE_S)
 
     def look(self) -> None:
         """Compare names with the last look, and wake the workers whose name came, went or points elsewhere."""
