@@ -152,7 +152,7 @@ class Checkout:
 
     async def _card_objection(self, txn: Transaction) -> str:
         """Why the card does not let the approved sale stand; "" if it does."""
-        chip_data = self._loop.lane(txn.lane).chip_answers.get(txn.id, "")
+        chip_data = self._chip_answer(txn)
         try:
             last = await asyncio.wrap_future(
                 self._desk.conclude(
@@ -176,15 +176,19 @@ class Checkout:
             log.error("%s: the script result cannot be kept: %s", txn.id, error)
 
     async def _dismiss_card(self, txn: Transaction) -> None:
-        """Let the card end its session; what it says changes nothing any more."""
+        """Let the card end its session; what it says changes nothing any more, what scripts did on it is told."""
+        chip_data, code = self._chip_answer(txn), txn.response_code or "Z3"
         try:
-            await asyncio.wrap_future(
-                self._desk.conclude(
-                    self._rules.reader, approved=False, code=txn.response_code or "Z3", chip_data="", step_s=STEP_S
-                )
+            last = await asyncio.wrap_future(
+                self._desk.conclude(self._rules.reader, approved=False, code=code, chip_data=chip_data, step_s=STEP_S)
             )
         except AgentError:
             return
+        self._tell_of_scripts(txn, last.script_chip_data)
+
+    def _chip_answer(self, txn: Transaction) -> str:
+        """The host's element 55, once; "" where it sent none."""
+        return self._loop.lane(txn.lane).chip_answers.pop(txn.id, "")
 
     async def _hand_over(self, txn: Transaction) -> Transaction:
         """Print the receipt: on the printer's word the sale is completed."""

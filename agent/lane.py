@@ -13,6 +13,7 @@ from agent.records import Transaction
 from protocol.errors import AgentError
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
+from protocol.secret import Secret, sealed
 
 
 class RefusedError(AgentError):
@@ -123,7 +124,7 @@ class Lane:
     relayed: Callable[[outcomes.Outcome], None] | None = None  # who waits for a message that is not recorded
     due: list[tuple[float, str]] = field(default_factory=list)
     stans: set[str] = field(default_factory=set)
-    chip_answers: dict[str, str] = field(default_factory=dict)  # element 55 of replies; never stored
+    chip_answers: dict[str, str] = field(default_factory=dict)  # element 55 of replies until the checkout takes it
 
     @property
     def terminal_id(self) -> str:
@@ -132,19 +133,22 @@ class Lane:
 
     def forget(self, txn: Transaction) -> None:
         """An item has ended: nothing of it is kept here any more."""
-        for kept in (self.requests, self.frames, self.chip_answers):
+        for kept in (self.requests, self.frames):
             kept.pop(txn.id, None)
         self.stans -= txn.stans
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Order:
-    """A sale to begin: the application's reference and what goes into the request."""
+    """A sale to begin: the application's reference and what goes into the request; its card data as secrets."""
 
     reference: str
     kind: str
     amount_minor: int
-    facts: Mapping[str, str]
+    facts: Mapping[str, str | Secret]
     original: Mapping[str, str] = field(default_factory=dict)
     driver: str = "agent"
     confirm: str = "by-application"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", sealed(self.facts))

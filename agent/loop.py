@@ -289,7 +289,8 @@ class Loop(Turns):
         assert isinstance(exchange.accept, Awaited)
         self._listener.replied(exchange.txn_id, purpose, reply)
         event, message = answered(exchange.accept, purpose, reply, is_awaited=True)
-        if purpose == "request" and message.get(55):
+        txn = self.get(exchange.txn_id)
+        if purpose == "request" and message.get(55) and txn is not None and txn.driver == "checkout":
             lane.chip_answers[exchange.txn_id] = message.get(55)
         self.handle(exchange.txn_id, event)
         # At once: a sign-on that the host wants goes before the next reversal. What it stores is stored with `_write`.

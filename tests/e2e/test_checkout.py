@@ -119,6 +119,18 @@ def test_what_the_issuers_script_did_is_told_before_anything_else_of_the_lane(
     agree(host, shop)
 
 
+def test_a_script_that_came_with_a_decline_runs_and_is_told(shop: ShopBench, host: HostServer) -> None:
+    host.faults.add("financial", "issuer-script")
+    shop.devices.reader.insert_card(GOOD_CARD)
+    assert shop.card_sale("R1", 1251)["outcome"] == "declined"  # the host declines amounts that end in 51
+    host.wait_for(lambda ledger: bool(ledger.notices()))
+    card = shop.devices.reader.state()["card"]
+    assert isinstance(card, dict)
+    assert card["decisions"] == ["ARQC 1", "AAC 1", "script 8424 done"]
+    assert charged(host) == 0
+    agree(host, shop)
+
+
 def test_a_script_result_goes_before_the_reversal_of_a_card_that_refused(shop: ShopBench, host: HostServer) -> None:
     host.faults.add("financial", "issuer-script")
     shop.devices.reader.insert_card("unionpay-second-ac-refused")
