@@ -67,6 +67,9 @@ class Devices(Protocol):
     async def test(self, name: str, timeout_s: float) -> str:
         """Exercise it; what was seen."""
 
+    def attached(self) -> list[dict[str, str]]:
+        """What is plugged in and not configured."""
+
 
 class Settling(Protocol):
     """How an item is closed by hand (agent/settling.py)."""
@@ -338,9 +341,10 @@ class Api:
     # --- the technician's device ---------------------------------------------------------------
 
     def device_list(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Every device: state, firmware, counters, last error."""
+        """Every device: state, firmware, counters, last error; and what is plugged in without being configured."""
+        assert self._devices is not None
         take(params, {})
-        return {"devices": self._views["devices"]()}
+        return {"devices": self._views["devices"](), "attached": self._devices.attached()}
 
     async def device_test(self, peer: Peer, params: dict[str, Any]) -> Any:
         """Exercise one device without a customer: passed and what was seen, or what to do."""

@@ -31,6 +31,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "firmware": ("Firmware", "固件"),
     "errors": ("Errors", "错误数"),
     "none": ("No devices are configured.", "没有配置设备。"),
+    "attached": (
+        "Plugged in, not configured ([[device]] in the configuration):",
+        "已接入但未配置（配置文件 [[device]]）：",
+    ),
     "passed": ("{name}: pass. {seen}", "{name}：通过。{seen}"),
     "failed": ("{name}: NOT passed, {code}. {text}", "{name}：未通过，{code}。{text}"),
     "do": ("Do: {step}", "处理：{step}"),
@@ -114,11 +118,13 @@ def add_commands(
 
 def list_devices(command: Caller) -> int:
     """All devices."""
-    devices = command.call("device.list")["devices"]
+    answer = command.call("device.list")
+    devices = answer["devices"]
     if command.options.json:
         command.print("".join(json.dumps(device, ensure_ascii=False) + "\n" for device in devices))
     else:
-        command.print(list_text(devices, command.language))
+        offers = attached_text(answer.get("attached", []), command.language)
+        command.print(list_text(devices, command.language) + offers)
     return EXIT_PASSED
 
 
@@ -173,6 +179,15 @@ def list_text(devices: Sequence[Mapping[str, Any]], language: str) -> str:
         for told in _details(device, language):
             lines += wrap(told, _WIDTH, "    ")
     return "\n".join(lines) + "\n"
+
+
+def attached_text(offers: Sequence[Mapping[str, Any]], language: str) -> str:
+    """What is plugged in and not configured, and what to write for it."""
+    lines = [_word("attached", language)] if offers else []
+    for offer in offers:
+        kind = kind_word(offer["kind"], language)
+        lines.append(f'    {offer["name"]} ({kind}): driver = "{offer["driver"]}", port = "{offer["port"]}"')
+    return "".join(line + "\n" for line in lines)
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -136,6 +136,10 @@ class DeviceRoom:
             assert self._shop is not None
             self.paper.add(f"{reference}/copy-0", notice(lines, _letterhead(self._shop)))
 
+    def attached(self) -> list[dict[str, str]]:
+        """What is plugged in and not configured. A terminal without any device loads no drivers to look for some."""
+        return list(self._desk.attached()) if self._desk is not None else []
+
     def inhibit(self, name: str, reason: str) -> None:
         """A technician takes a device, until `release`, restarts included. `reason` says why and who.
 

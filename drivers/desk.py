@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import field
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from drivers.catalogue import load_catalogue

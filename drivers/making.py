@@ -47,7 +47,7 @@ class DeviceMaker:
     """Makes devices of every driver. `usb_backend`: a pyusb backend instead of libusb, for benches."""
 
     def __init__(self, catalogue: Catalogue, usb_backend: Any = None) -> None:
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         self._usb_backend = usb_backend
 
     def maker(self, setting: DeviceSetting) -> Callable[[], Device]:
@@ -73,20 +73,20 @@ class DeviceMaker:
     def _printer_maker(self, setting: DeviceSetting) -> Callable[[], Device]:
         memory = PrintMemory()
         opener = self._opener(setting.port, USB_PRINTER)
-        models = partial(known_model, self._catalogue, columns=setting.columns)
+        models = partial(known_model, self.catalogue, columns=setting.columns)
         if not setting.model:
             return lambda: EscposPrinter(setting.port, opener, PrinterModel(columns=setting.columns), memory, models)
         chosen = models(setting.model)
         if chosen is None:
-            raise _unknown_model(setting, [known.match for known in self._catalogue.printers])
+            raise _unknown_model(setting, [known.match for known in self.catalogue.printers])
         return lambda: EscposPrinter(setting.port, opener, chosen, memory)
 
     def _pin_message(self, setting: DeviceSetting) -> str:
         if not setting.model:
             return "70"
-        known = self._catalogue.pinpad(setting.model)
+        known = self.catalogue.pinpad(setting.model)
         if known is None:
-            raise _unknown_model(setting, [pad.match for pad in self._catalogue.pinpads])
+            raise _unknown_model(setting, [pad.match for pad in self.catalogue.pinpads])
         return known.pin_message
 
     def _opener(self, port: str, usb_class: int) -> Callable[[], BytePort]:

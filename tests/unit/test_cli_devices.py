@@ -159,3 +159,14 @@ def test_without_a_name_every_device_is_tested_and_one_that_fails_is_the_exit_st
     assert "paper out" in text
     assert "test line printed" in text
     assert [params["name"] for method, params in asked if method == "device.test"] == ["printer", "pad-1"]
+
+
+OFFER = {"name": "Epson TM-T20II", "kind": "printer", "driver": "escpos", "port": "usb:04B8:0E15:SN1"}
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Plugged in, not configured"), ("zh", "已接入但未配置")])
+def test_what_is_plugged_in_and_not_configured_is_offered(language: str, words: str) -> None:
+    text = cli_devices.attached_text([OFFER], language)
+    assert words in text
+    assert 'driver = "escpos", port = "usb:04B8:0E15:SN1"' in text
+    assert cli_devices.attached_text([], language) == ""

@@ -194,3 +194,31 @@ def test_a_device_that_is_inhibited_from_the_start_is_not_touched(tmp_path: Path
         desk.release("pad")
         until(lambda: desk.statuses()[0].state == "ready")
         desk.close()
+
+
+def test_what_is_attached_and_not_configured_is_offered(tmp_path: Path) -> None:
+    for place, vendor, product, serial in (
+        ("1-1", "04b8", "0202", "J2T001"),
+        ("1-2", "04b8", "0202", "J2T002"),
+        ("1-3", "11ca", "0222", ""),
+        ("1-4", "1234", "5678", ""),
+        ("1-5", "08e6", "3437", "X"),
+    ):
+        (tmp_path / place).mkdir()
+        for name, value in (("idVendor", vendor), ("idProduct", product), ("serial", serial)):
+            (tmp_path / place / name).write_text(value)
+    (tmp_path / "1-3" / "1-3:1.0" / "tty" / "ttyACM3").mkdir(parents=True)
+    desk = Desk(lambda status: None, udev=False)
+    assert [offer["place"] for offer in desk.attached(tmp_path)] == ["1-1", "1-2", "1-3", "1-5"]
+    desk.configure(
+        [
+            DeviceSetting("slips", "escpos", "usb:04B8:0202:J2T001"),
+            DeviceSetting("pad", "ipp", "serial:/dev/ttyACM3?baud=9600"),
+            DeviceSetting("reader", "ccid-usb", "usb:08e6:3437"),
+        ],
+        {},
+    )
+    (offer,) = desk.attached(tmp_path)
+    assert (offer["kind"], offer["driver"], offer["port"]) == ("printer", "escpos", "usb:04B8:0202:J2T002")
+    assert desk.attached(tmp_path / "nowhere") == []
+    desk.close()
