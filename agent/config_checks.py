@@ -19,6 +19,7 @@ from agent.config_schema import Agent, Checkout, DeviceConfig, Gateway, Journal,
 from agent.macs import pad_objection
 from protocol.errors import AgentError, MacError
 from protocol.profile import Profile
+from protocol.secret import Key
 
 ProfileLoader = Callable[[str, Sequence[Path | str]], Profile]
 
@@ -304,7 +305,7 @@ def read_bank_key(file: Path) -> bytes:
     return key
 
 
-def read_key_file(file: Path) -> bytes:
+def read_key_file(file: Path) -> Key:
     """The key of a file with one line of hexadecimal digits. Raises ValueError without repeating any of it."""
     try:
         key = bytes.fromhex(file.read_text("ascii"))
@@ -312,4 +313,4 @@ def read_key_file(file: Path) -> bytes:
         key = b""
     if len(key) not in (8, 16, 24):  # single DES, double and triple length
         raise ValueError(f"{file} holds no key")
-    return key
+    return Key(key)

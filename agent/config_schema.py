@@ -371,10 +371,13 @@ class Lane:
     )
     mac_key: str = field(
         default="",
+        repr=False,
         metadata=key.secret('mac = "pinpad": the MAC working key, encrypted under the master key', KEY_HEX, KEY_SHAPE),
     )
     pin_key: str = field(
-        default="", metadata=key.secret("The PIN working key, encrypted under the master key", KEY_HEX, KEY_SHAPE)
+        default="",
+        repr=False,
+        metadata=key.secret("The PIN working key, encrypted under the master key", KEY_HEX, KEY_SHAPE),
     )
     pinpad: str = field(
         default="",

@@ -18,6 +18,7 @@ from agent.outcomes import MacVerdict
 from protocol.errors import AgentError, MacError, ProtocolError
 from protocol.mac import compute, finish, prepare, split
 from protocol.rules import MacRules, Profile
+from protocol.secret import Key
 
 # The only MAC command of the PIN pad family in use: ISO 9797-1 algorithm 3 with zero padding
 # (ANSI X9.19), 8 bytes (drivers/pinpad_ipp.py).
@@ -66,13 +67,13 @@ class NoMac:
 class SoftwareMac:
     """The key lies in this process's memory: for the bench, never for a shop. Raises MacError."""
 
-    def __init__(self, rules: MacRules, key: bytes) -> None:
+    def __init__(self, rules: MacRules, key: bytes | Key) -> None:
         self._rules = rules
-        self._key = key
-        compute(rules, key, bytes(8))  # a key of a wrong length is refused here, not at the first sale
+        self._key = Key(key)
+        compute(rules, self._key.raw(), bytes(8))  # a key of a wrong length is refused here, not at the first sale
 
     async def mac(self, data: bytes) -> bytes:
-        return compute(self._rules, self._key, data)
+        return compute(self._rules, self._key.raw(), data)
 
     async def verify(self, data: bytes, mac: bytes) -> bool:
         return hmac.compare_digest(await self.mac(data), mac)

@@ -10,9 +10,9 @@ from agent.lane import Lane, Order, RefusedError
 from agent.records import Transaction
 from protocol.errors import MessageError
 from protocol.iso8583 import Message
-from protocol.masking import mask_pan
 from protocol.requests import RequestFacts, build_request
 from protocol.reversal import freeze, identity_of
+from protocol.secret import masked_card, opened
 
 STAN_MAX = 999_999  # DE 11 is n 6 (ISO 8583); 000000 is not used.
 STAN_DIGITS = 6
@@ -50,7 +50,7 @@ def new_transaction(
         terminal_id=lane.terminal_id,
         merchant_id=lane.merchant_id,
         profile=profile.name,
-        masked_pan=mask_pan(order.facts.get("pan") or order.facts.get("track2", "").split("=")[0]),
+        masked_pan=masked_card(order.facts),
         begun_at_utc=now.at_utc,
         on_unknown=kind.on_unknown,
         confirm=order.confirm,  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def _facts(lane: Lane, order: Order, stan: str, now: Now) -> RequestFacts:
         kind=order.kind,
         amount_minor=order.amount_minor,
         original=order.original,
-        **{"operator": lane.operator, **order.facts},
+        **{"operator": lane.operator, **opened(order.facts)},
     )
 
 

@@ -20,6 +20,7 @@ from protocol.errors import AgentError, MacError
 from protocol.frozen import dataclass
 from protocol.mac import key_check_value, unwrap_working_keys
 from protocol.rules import Profile
+from protocol.secret import Key
 
 # Element 62 of the 0810: total bytes → lengths of the wrapped keys; each is followed by its check value
 # (facts: protocol/working_keys.py).
@@ -64,18 +65,18 @@ class NoKeyYet:
 class SoftwareKeys:
     """The bench: the master key lies in a file. Never for a shop."""
 
-    def __init__(self, profile: Profile, master: bytes) -> None:
+    def __init__(self, profile: Profile, master: bytes | Key) -> None:
         self._profile = profile
-        self._master = master
+        self._master = Key(master)
 
     async def prove(self, keys: str) -> str:
         """See KeyTaker; the codec's own check raises MacError naming the key."""
-        mak = unwrap_working_keys(keys, self._master).mak
+        mak = unwrap_working_keys(keys, self._master.raw()).mak
         SoftwareMac(self._profile.mac, mak)  # a length that the MAC algorithm cannot use is refused before it counts
         return key_check_value(mak)
 
     def provider(self, keys: str) -> MacProvider:
-        return SoftwareMac(self._profile.mac, unwrap_working_keys(keys, self._master).mak)
+        return SoftwareMac(self._profile.mac, unwrap_working_keys(keys, self._master.raw()).mak)
 
 
 class PadKeys:

@@ -274,7 +274,7 @@ def test_an_address_is_split_into_host_and_port() -> None:
 
 def test_a_key_file_is_one_line_of_digits(tmp_path: Path) -> None:
     file = write(tmp_path).with_name("mac.key")
-    assert read_key_file(file).hex() == "0123456789abcdeffedcba9876543210"
+    assert read_key_file(file).raw().hex() == "0123456789abcdeffedcba9876543210"
     file.write_bytes(os.urandom(16))
     with pytest.raises(ValueError, match="holds no key"):
         read_key_file(file)
