@@ -12,8 +12,8 @@ Rules not to break:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from agent import session as sessions
 from agent.journal_contract import Entry, Row, Store
@@ -25,9 +25,11 @@ from agent.session_desk import Ended, SessionDesk, Turn, entry_of
 from agent.session_texts import SETTLED
 from agent.settlement import TOTALS_FIELD, Totals, equal, next_batch, stands, supported, totals_of
 from agent.stored_form import is_transaction
-from agent.upload_desk import UploadDesk
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
+
+if TYPE_CHECKING:
+    from agent.upload_desk import UploadDesk  # loaded with the first settlement (agent/side_desks.py)
 
 # Longest wait for one try of each owed reversal before the gate looks. Assumed: as before a sale.
 BEFORE_SETTLEMENT_WAIT_S = 10.0
@@ -64,7 +66,7 @@ class BatchDesk:
     """See the module."""
 
     def __init__(
-        self, loop: Loop, store: Store, clock: Clock, desk: SessionDesk, turn: Turn, uploads: UploadDesk
+        self, loop: Loop, store: Store, clock: Clock, desk: SessionDesk, turn: Turn, uploads: Callable[[], UploadDesk]
     ) -> None:
         self._loop = loop
         self._uploads = uploads
@@ -80,7 +82,7 @@ class BatchDesk:
             raise RefusedError("A-NO-SETTLEMENT", "the profile has no settlement with totals", "settle at the host")
         if lane.closed is not None and lane.closed.code == "A-SETTLING":
             raise RefusedError(lane.closed.code, lane.closed.text, lane.closed.hint)
-        if self._uploads.open(lane_name) and override is None:
+        if self._uploads().open(lane_name) and override is None:
             text = "the details of the batch before are still being uploaded"
             raise RefusedError("A-UPLOADING", text, "see reversalctl status; --override --reason TEXT goes on without")
         self._desk.settling(lane_name, on=True)
@@ -89,14 +91,14 @@ class BatchDesk:
             await self._gate(lane_name, override)
             settling, ended = await self._turn(lane_name, lambda: self._begin(lane_name, override), owed_first=False)
             answer = self._concluded(settling, *await ended)
-            if answer["outcome"] == "unequal" and self._uploads.open(lane_name):
-                await self._desk.until(lambda: self._uploads.at_rest(lane_name), UPLOAD_WAIT_S)
-            return {**answer, "upload": self._uploads.views().get(lane_name) if self._is_of(settling) else None}
+            if answer["outcome"] == "unequal" and self._uploads().open(lane_name):
+                await self._desk.until(lambda: self._uploads().at_rest(lane_name), UPLOAD_WAIT_S)
+            return {**answer, "upload": self._uploads().views().get(lane_name) if self._is_of(settling) else None}
         finally:
             self._desk.settling(lane_name, on=False)
 
     def _is_of(self, settling: Settling) -> bool:
-        bench = self._uploads.benches.get(settling.lane)
+        bench = self._uploads().benches.get(settling.lane)
         return bench is not None and bench.upload.batch == settling.batch
 
     def open_items(self, lane_name: str) -> tuple[Transaction, ...]:
@@ -146,13 +148,13 @@ class BatchDesk:
         if not totals.fits:
             raise RefusedError("A-SETTLE-TOTALS", "the totals do not fit into element 48", "settle at the host")
         given = override or Override("profile", 'settle_gate = "override"')
-        uploading = self._uploads.open(lane_name)
+        uploading = self._uploads().open(lane_name)
         ids = tuple(stands(rows, lane.batch))
         settling = Settling(lane_name, lane.batch, totals, found, given if found or uploading else None, ids)
         if settling.override is not None:
             self._loop.keep([self._entry(settling, "Override", {})])
         if uploading:
-            self._uploads.abandon(lane_name)
+            self._uploads().abandon(lane_name)
         return settling
 
     def _rows(self, lane_name: str) -> Iterator[Row]:
@@ -178,10 +180,10 @@ class BatchDesk:
         told = {True: "equal", False: "unequal", None: "unsaid"}[same]
         record = self._entry(settling, "Settled", {"host": told, "next_batch": following})
         closed = sessions.BatchClosed(following, self._store.health().head_seq)
-        if told == "unequal" and self._uploads.wanted(settling.lane):
-            upload, begun = self._uploads.prepared(settling.lane, settling.batch, settling.ids)
+        if told == "unequal" and self._uploads().wanted(settling.lane):
+            upload, begun = self._uploads().prepared(settling.lane, settling.batch, settling.ids)
             self._desk.event(settling.lane, closed, [record, begun])
-            self._uploads.start(upload)
+            self._uploads().start(upload)
         else:
             self._desk.event(settling.lane, closed, [record])
         return self._answer(settling, told, next_batch=following)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.lane import RefusedError
 from agent.loop import Loop
-from agent.notice_desk import NoticeDesk, Tray, refuse_unanswered
-from agent.notices import Notice
-from agent.records import Transaction
+from agent.records import State, Transaction
 from agent.rpc import Peer, take
+
+if TYPE_CHECKING:
+    from agent.notice_desk import NoticeDesk, Tray  # loaded with the first script result (agent/side_desks.py)
+    from agent.notices import Notice
 
 WHY_LENGTH_MAX = 500
 
@@ -19,7 +21,7 @@ WHY_LENGTH_MAX = 500
 class NoticeApi:
     """See the module; `methods` by name."""
 
-    def __init__(self, loop: Loop, desk: NoticeDesk) -> None:
+    def __init__(self, loop: Loop, desk: Callable[[], NoticeDesk]) -> None:
         self._loop = loop
         self._desk = desk
         self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
@@ -32,15 +34,15 @@ class NoticeApi:
         """What the scripts did on the card of a sale. Stored on return; asked again, it is the same one."""
         given = take(params, {"reference": (str,), "lane": (str, ""), "chip_data": (str,)})
         txn = self._which(given["lane"], given["reference"])
-        refuse_unanswered(txn)
-        notice = self._desk.keep(txn, given["chip_data"])
-        self._desk.look(txn.lane)
+        _refuse_unanswered(txn)
+        notice = self._desk().keep(txn, given["chip_data"])
+        self._desk().look(txn.lane)
         return {"id": txn.id, "reference": txn.reference, "stan": notice.stan, "kept": True}
 
     def list(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """What waits for its host, and what ended lately, of all lanes."""
         take(params, {})
-        return {"lanes": {name: _listed(tray) for name, tray in self._desk.trays.items()}}
+        return {"lanes": {name: _listed(tray) for name, tray in self._desk().trays.items()}}
 
     def close(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """A person ends one that no host answers."""
@@ -48,7 +50,7 @@ class NoticeApi:
         why = given["why"].strip()
         if not why or len(why) > WHY_LENGTH_MAX or not why.isprintable():
             raise RefusedError("A-PARAMETER", f"why must be 1 to {WHY_LENGTH_MAX} printable characters", "say why")
-        self._desk.close(given["id"], peer.name, why)
+        self._desk().close(given["id"], peer.name, why)
         return {"closed": given["id"]}
 
     def _which(self, lane_name: str, reference: str) -> Transaction:
@@ -75,3 +77,10 @@ def _notice(one: Notice) -> dict[str, Any]:
         "last_try_utc": one.last_try_utc,
         "last_error": one.last_error,
     }
+
+
+def _refuse_unanswered(txn: Transaction) -> None:
+    """No host has answered a sale that is just under way: there was no script. Raises RefusedError."""
+    if txn.state is State.NEW or (txn.state is State.BEGUN and txn.driver != "application"):
+        text = f"no answer of the host to {txn.reference} is recorded"
+        raise RefusedError("A-NO-SCRIPT-RESULT", text, "scripts come with the host's answer")

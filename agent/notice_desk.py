@@ -12,7 +12,7 @@ Rules not to break:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from agent.journal_contract import Entry, Store
@@ -20,8 +20,9 @@ from agent.lane import Lane, RefusedError
 from agent.loop import Clock, Loop
 from agent.notices import WAITING_MAX, Notice, Outbox
 from agent.outcomes import Lost, Outcome, Replied, Unsent
-from agent.records import State, Transaction
+from agent.records import Transaction
 from agent.session_desk import READY_WAIT_S, entry_of
+from agent.side_desks import OUTBOX, Answered, Until
 from protocol.errors import MessageError
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
@@ -30,9 +31,6 @@ from protocol.reversal import identity_of
 from protocol.rules import ScriptResultRules
 
 log = logging.getLogger("reversald")
-
-Until = Callable[[Callable[[], bool], float], Awaitable[bool]]
-Answered = Callable[[str, str, int], None]
 
 
 @dataclass(slots=True)
@@ -322,7 +320,7 @@ class NoticeDesk:
 
 
 def _id(lane_name: str) -> str:
-    return f"outbox:{lane_name}"
+    return OUTBOX + lane_name
 
 
 def _rules(lane: Lane) -> ScriptResultRules:
@@ -347,10 +345,3 @@ def _results(chip_data: str, rules: ScriptResultRules) -> str:
 def _least_tried(late: tuple[Notice, ...]) -> list[Notice]:
     """So that one which is never answered does not keep the others from their turn."""
     return sorted(late, key=lambda notice: notice.tries)
-
-
-def refuse_unanswered(txn: Transaction) -> None:
-    """No host has answered a sale that is just under way: there was no script. Raises RefusedError."""
-    if txn.state is State.NEW or (txn.state is State.BEGUN and txn.driver != "application"):
-        text = f"no answer of the host to {txn.reference} is recorded"
-        raise RefusedError("A-NO-SCRIPT-RESULT", text, "scripts come with the host's answer")

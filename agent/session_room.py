@@ -15,13 +15,12 @@ from agent.lanes import PAD_DEADLINE_S
 from agent.loop import Clock, Loop
 from agent.macs import MacProvider, Submit
 from agent.notice_api import NoticeApi
-from agent.notice_desk import NoticeDesk
 from agent.session import SessionPolicy
 from agent.session_api import SessionApi
 from agent.session_desk import SessionDesk, Turn
 from agent.session_keys import KeyTaker, PadKeys, SoftwareKeys, pin_key
 from agent.session_status import session_view
-from agent.upload_desk import UploadDesk
+from agent.side_desks import SideDesks
 from protocol.rules import Profile
 
 
@@ -45,13 +44,12 @@ class SessionRoom:
         self._pin_keys: Mapping[str, str] = {}
         self._moved: set[str] = set()  # lanes with a new record in this turn of the event loop
         self._desk = desk = SessionDesk(loop, store, clock, spawn, self._changed, turn)
-        self._notices = NoticeDesk(loop, store, clock, desk.until, desk.answered, self._notice_changed)
-        self._uploads = UploadDesk(loop, store, clock, desk.answered, self._notice_changed)
-        loop.also_sealed += [desk.sealed_anew, self._notices.sealed_anew, self._uploads.sealed_anew]
-        self.methods = SessionApi(loop, desk, BatchDesk(loop, store, clock, desk, turn, self._uploads)).methods
-        self.methods |= NoticeApi(loop, self._notices).methods
+        self._side = side = SideDesks(loop, store, clock, desk.until, desk.answered, self._side_changed)
+        loop.also_sealed.append(desk.sealed_anew)
+        self.methods = SessionApi(loop, desk, BatchDesk(loop, store, clock, desk, turn, side.uploads)).methods
+        self.methods |= NoticeApi(loop, side.notices).methods
         self.answered = desk.answered
-        self.keep_script_result = self._notices.keep
+        self.keep_script_result = side.keep_script_result
 
     def configure(self, lane: settings.Lane, profile: Profile, link: LaneLink, submits: Mapping[str, Submit]) -> None:
         """A lane as configured; its link gets the keys of the day."""
@@ -62,42 +60,37 @@ class SessionRoom:
 
         policy = SessionPolicy(self._desk.lane_policy(lane.name), lane.sign_on, taker is not None)
         self._desk.configure(lane.name, policy, taker, use)
-        self._notices.configure(lane.name)
-        self._uploads.configure(lane.name)
+        self._side.configure(lane.name)
 
     async def ready(self, lane_name: str) -> None:
         """Before a sale: what must be there and what must be gone."""
         await self._desk.ready(lane_name)
-        await self._notices.before_sale(lane_name)
+        await self._side.before_sale(lane_name)
 
     def wake(self) -> None:
         """A timer is due."""
         self._desk.wake()
-        self._notices.wake()
-        self._uploads.wake()
+        self._side.wake()
 
     def next_wake(self) -> float | None:
         """The monotonic second of the next due timer that could be served now."""
-        desks = (self._desk, self._notices, self._uploads)
-        return min((at for at in (desk.next_wake() for desk in desks) if at is not None), default=None)
+        times = [at for at in (self._desk.next_wake(), self._side.next_wake()) if at is not None]
+        return min(times, default=None)
 
     def lane_free(self, lane_name: str) -> None:
         """A lane's exchange has ended: what is due may begin."""
         self._desk.look(lane_name)
-        self._notices.look(lane_name)
-        self._uploads.look(lane_name)
+        self._side.look(lane_name)
 
     def back(self, lane_name: str) -> None:
         """The link or the PIN pad of this lane is back."""
         self._desk.back(lane_name)
-        self._notices.back(lane_name)
-        self._uploads.back(lane_name)
+        self._side.back(lane_name)
 
     def drop(self, lane_name: str) -> None:
         """A lane is not configured any more."""
         self._desk.drop(lane_name)
-        self._notices.drop(lane_name)
-        self._uploads.drop(lane_name)
+        self._side.drop(lane_name)
 
     def item_changed(self, lane_name: str) -> None:
         """A transaction has a new record: a waiting command may go on, and the lane may be free for what is due."""
@@ -115,13 +108,8 @@ class SessionRoom:
     def views(self) -> dict[str, Any]:
         """Each lane's session, for the status."""
         now = self._desk.now()
-        views = {name: session_view(seat, now) for name, seat in self._desk.seats.items()}
-        waiting, uploads = self._notices.views(), self._uploads.views()
-        return {
-            name: {**view, "script_results": waiting[name], "upload": uploads.get(name)}
-            for name, view in views.items()
-            if name in waiting
-        }
+        seats = self._desk.seats.items()
+        return {name: {**session_view(seat, now), **self._side.view(name)} for name, seat in seats}
 
     def with_pin_keys(self, configuration: settings.Configuration) -> settings.Configuration:
         """The configuration with the PIN keys of the day in place of those of the file."""
@@ -136,7 +124,7 @@ class SessionRoom:
         seats = self._desk.seats.items()
         return {name: pin_key(seat.session.keys) for name, seat in seats if seat.taker and seat.session.keys}
 
-    def _notice_changed(self, lane_name: str) -> None:
+    def _side_changed(self, lane_name: str) -> None:
         self._desk.news()
         self._shown()
 

@@ -17,11 +17,11 @@ from typing import Any
 from agent.batch_upload import Message48, Upload, begun, detail, dump, element_48, load, objection
 from agent.journal_contract import Entry, Store
 from agent.loop import Clock, Loop
-from agent.notice_desk import Answered
 from agent.orders import session_facts
 from agent.outcomes import Lost, Outcome, Replied, Unsent
 from agent.records import Transaction
 from agent.session_desk import entry_of
+from agent.side_desks import UPLOAD, Answered
 from protocol.errors import MessageError
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
@@ -262,4 +262,4 @@ def upload_view(upload: Upload) -> dict[str, Any]:
 
 
 def _id(lane_name: str) -> str:
-    return f"upload:{lane_name}"
+    return UPLOAD + lane_name

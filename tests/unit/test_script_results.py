@@ -18,6 +18,7 @@ from agent.notices import WAITING_MAX, Notice, Outbox
 from agent.outcomes import Exchange, Lost, Replied, Unsent
 from agent.records import State, Transaction
 from agent.rpc import Peer
+from agent.side_desks import SideDesks
 from protocol.iso8583 import Message
 from protocol.profile import load_profile
 from protocol.tlv import read_tags
@@ -263,7 +264,7 @@ def test_an_answer_with_a_wrong_mac_ends_nothing(mac: str) -> None:
 def test_asked_again_it_is_the_same_one_and_another_result_is_refused() -> None:
     shop = Shop()
     txn = shop.approved()
-    api = NoticeApi(shop.world.loop, shop.desk)
+    api = NoticeApi(shop.world.loop, lambda: shop.desk)
     first = api.keep(TILL, {"reference": "R1", "chip_data": CHIP})
     assert api.keep(TILL, {"reference": "R1", "chip_data": CHIP}) == first
     assert first["id"] == txn.id
@@ -284,7 +285,7 @@ def test_chip_data_without_a_result_is_refused_and_not_repeated(chip_data: str, 
     shop = Shop()
     shop.approved()
     with pytest.raises(RefusedError) as caught:
-        NoticeApi(shop.world.loop, shop.desk).keep(TILL, {"reference": "R1", "chip_data": chip_data})
+        NoticeApi(shop.world.loop, lambda: shop.desk).keep(TILL, {"reference": "R1", "chip_data": chip_data})
     assert caught.value.code == code
     assert not chip_data or chip_data not in str(caught.value)
 
@@ -292,7 +293,7 @@ def test_chip_data_without_a_result_is_refused_and_not_repeated(chip_data: str, 
 def test_a_sale_without_an_answer_and_a_host_that_wants_none_are_told() -> None:
     shop = Shop()
     shop.world.begin()
-    api = NoticeApi(shop.world.loop, shop.desk)
+    api = NoticeApi(shop.world.loop, lambda: shop.desk)
     for reference, code in (("R1", "A-NO-SCRIPT-RESULT"), ("R9", "A-NO-REFERENCE")):
         with pytest.raises(RefusedError) as caught:
             api.keep(TILL, {"reference": reference, "chip_data": CHIP})
@@ -301,7 +302,7 @@ def test_a_sale_without_an_answer_and_a_host_that_wants_none_are_told() -> None:
     other.world.begin()
     other.lose()
     with pytest.raises(RefusedError) as caught:
-        NoticeApi(other.world.loop, other.desk).keep(TILL, {"reference": "R1", "chip_data": CHIP})
+        NoticeApi(other.world.loop, lambda: other.desk).keep(TILL, {"reference": "R1", "chip_data": CHIP})
     assert caught.value.code == "A-NO-SCRIPT-RESULT"
 
 
@@ -309,7 +310,7 @@ def test_a_person_closes_what_no_host_answers_and_it_is_recorded() -> None:
     shop = Shop()
     txn = shop.approved()
     shop.desk.keep(txn, CHIP)
-    api = NoticeApi(shop.world.loop, shop.desk)
+    api = NoticeApi(shop.world.loop, lambda: shop.desk)
     with pytest.raises(RefusedError):
         api.close(TILL, {"id": txn.id, "why": " "})
     assert api.close(TILL, {"id": txn.id, "why": "told by telephone"}) == {"closed": txn.id}
@@ -374,3 +375,24 @@ def test_a_sale_waits_for_a_try_that_is_due_but_not_for_a_dead_link() -> None:
     shop.desk = desk
     asyncio.run(desk.before_sale("main"))
     assert asked == [False, True]
+
+
+def test_a_start_makes_the_desk_only_where_something_waits() -> None:
+    shop = Shop()
+    txn = shop.approved()
+
+    def side(loop: Loop) -> SideDesks:
+        made = SideDesks(loop, shop.journal, shop.world.clock, _never, lambda *_: None, lambda _: None)  # type: ignore[arg-type]
+        made.configure("main")
+        return made
+
+    idle = World(shop.journal)
+    assert side(idle.loop).next_wake() is None
+    assert idle.lane.goes_first is None
+    assert side(idle.loop).view("main") == {"script_results": {"waiting": 0, "unanswered": 0}, "upload": None}
+    shop.desk.keep(txn, CHIP)
+    waits = World(shop.journal)
+    found = side(waits.loop)
+    assert waits.lane.goes_first is not None
+    assert found.view("main")["script_results"]["waiting"] == 1
+    assert found.next_wake() is not None
