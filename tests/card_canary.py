@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,18 @@ class Canary:
             found += self.found(f"the name {path}", str(path).encode())
             if path.is_file() and not path.is_symlink():
                 found += self.found(str(path), path.read_bytes())
+                found += self._found_inside(path)
+        return found
+
+    def _found_inside(self, path: Path) -> list[str]:
+        """Compression would hide it: archives are searched file by file."""
+        if not path.name.endswith((".tar.gz", ".tgz")):
+            return []
+        found: list[str] = []
+        with tarfile.open(path) as archive:
+            for member in archive.getmembers():
+                content = archive.extractfile(member)
+                found += self.found(f"{path.name}/{member.name}", content.read() if content else b"")
         return found
 
     def found_in_process(self, pid: int) -> list[str]:

@@ -40,6 +40,14 @@ SECRETS = [
 ]
 
 
+ALERTS = """
+[alerts]
+command = ["/bin/sh", "-c", "cat >> {directory}/told.jsonl"]
+metrics_file = "{directory}/metrics.prom"
+pending_count = 0
+"""
+
+
 class Witness:
     """Every byte that the daemon says on its socket."""
 
@@ -69,9 +77,10 @@ class Scene:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.host = HostServer(settings=HostSettings(mac_on_all_replies=True)).start()
-        self.bench = AgentBench(directory, [self.host.address], confirm_timeout_s=5.0)
+        self.bench = AgentBench(directory, [self.host.address], confirm_timeout_s=5.0, mirror=f"{directory}/second.db")
         self.port = free_port()
         text = self.bench.configuration.read_text() + GATEWAY.format(port=self.port, when_refused="decline")
+        text += ALERTS.format(directory=directory)
         self.bench.configuration.write_text(text.replace("[agent]", '[agent]\nlog_level = "debug"'))
         (directory / "tmp").mkdir()
         self.environment = {"TMPDIR": str(directory / "tmp")}
@@ -171,6 +180,37 @@ def misconfigure(scene: Scene) -> None:
     wrong.unlink()
 
 
+def hand_out(scene: Scene) -> None:
+    """Everything that is made to leave the terminal, with the daemon's own log in it."""
+    item = scene.bench.agent.call("reversal.list", {"all": True})["items"][0]["id"]
+    out, log = scene.directory / "out", scene.bench.agent.log_file
+    out.mkdir()
+    scene.command("bundle", "--output", str(out / "case.tar.gz"), "--log", str(log))
+    scene.command("bundle", item, "--output", str(out / "item.tar.gz"), "--log", str(log))
+    scene.command("report", "--html", str(out / "report.html"))
+    scene.command("report", "--csv", str(out / "report.csv"))
+    scene.command("reconcile", "--csv", str(out / "books.csv"))
+    scene.command("form", item, "--output", str(out / "form.html"))
+    scene.command("export", str(out / "copy.db"))
+    scene.command("keys", "rotate")
+    for arguments in (
+        ["report", "--text"],
+        ["explain", "--item", item],
+        ["explain", "--profile", "unionpay-pos", CHIP],
+        ["selftest"],
+        ["maintenance", "--note", f"card {PAN} was stuck"],
+        ["verify", "--copy", str(out / "copy.db")],
+        ["keys", "list"],
+        ["--json", "devices"],
+        ["plan"],
+    ):
+        scene.command(*arguments)
+    made = {path.name for path in out.iterdir()}
+    assert {"case.tar.gz", "item.tar.gz", "report.html", "report.csv", "form.html", "copy.db"} <= made, scene.said[
+        -2000:
+    ]
+
+
 def crash(scene: Scene) -> None:
     """A fault of ours whose text holds the whole message, in mid-sale."""
     scene.bench.agent.kill()
@@ -186,6 +226,7 @@ def test_no_card_data_in_anything_that_is_left_behind(scene: Scene) -> None:
     scene.start()
     play(scene)
     misuse(scene)
+    hand_out(scene)
     misconfigure(scene)
     canary = Canary([*SECRETS, Secret("PIN block", PIN_BLOCK)])
     found = canary.found_in_process(scene.bench.agent.pid)
@@ -198,7 +239,9 @@ def test_no_card_data_in_anything_that_is_left_behind(scene: Scene) -> None:
     found += canary.found_below(scene.directory)
     assert sum(canary.searched.values()) > 1_000_000  # the journal is among them
     assert any("journal.db" in where for where in canary.searched)
-    assert any("reversald.log" in where for where in canary.searched)
+    for part in ("reversald.log", "case.tar.gz/", "second.db", "told.jsonl", "metrics.prom", "status.html", "copy.db"):
+        assert any(part in where for where in canary.searched), part
+    assert any("log.txt" in where for where in canary.searched)
     assert not found, "\n".join(found)
 
 
