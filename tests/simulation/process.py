@@ -120,6 +120,8 @@ class Agent(Listener):
         self.lane_freed: list[Callable[[str], None]] = []
         self.woken: list[Callable[[], None]] = []
         self._first_start = True
+        self._started_at = 0.0
+        self._probes = False
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -147,7 +149,7 @@ class Agent(Listener):
         self._watch.restarted(self.loop)
         self.up = True
         self.timers()
-        world.after(PROBE_EVERY_S, self._probe, alive=True)
+        self._started_at, self._probes = world.time, False
         for hear in self.woken:
             hear()
 
@@ -286,13 +288,22 @@ class Agent(Listener):
             self._armed = None
             self.loop.wake()  # it is the loop's business to say when the next timer is due, as in the daemon
 
+    def host_down(self) -> None:
+        """From now on the daemon's steady probing can find something: the next time it is due."""
+        if not self._probes:
+            self._probes = True
+            since_s = self._world.time - self._started_at
+            next_s = PROBE_EVERY_S * (1 + (since_s + EPSILON_S) // PROBE_EVERY_S)
+            self._world.after(next_s - since_s, self._probe, alive=True)
+
     def _probe(self) -> None:
+        self._probes = False
+        waiting = {txn.lane for txn in self.loop.pending() if txn.state in OWED and not txn.held}
+        for name, link in self._links.items():
+            if name in waiting:
+                link.probe()
         if any(link.looks_out for link in self._links.values()):
-            waiting = {txn.lane for txn in self.loop.pending() if txn.state in OWED and not txn.held}
-            for name, link in self._links.items():
-                if name in waiting:
-                    link.probe()
-        self._world.after(PROBE_EVERY_S, self._probe, alive=True)
+            self.host_down()
 
 
 def _lane(plan: LanePlan) -> Lane:

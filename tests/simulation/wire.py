@@ -58,6 +58,9 @@ class Ears(Protocol):
     def leaving(self, exchange: Exchange, host: str, body: bytes) -> None:
         """The first byte of this message leaves."""
 
+    def host_down(self) -> None:
+        """A host was not reached: `probe` may find it again."""
+
 
 class Connection:
     """One TCP connection."""
@@ -159,6 +162,7 @@ class SimLink:
     def _connected(self, waiting: _Waiting, bank: Bank, opens: bool) -> None:
         if not opens:
             self._down.add(bank.name)
+            self._ears.host_down()
             self._world.tell(f"{self.plan.name}: no connection to {bank.name}")
             self._next_way(waiting)
             return
@@ -248,12 +252,12 @@ class SimLink:
 
     @property
     def looks_out(self) -> bool:
-        """A host was down when last tried, and nothing is under way."""
-        return bool(self._down) and not self._waiting and not self._standing
+        """A host was down when last tried."""
+        return bool(self._down)
 
     def probe(self) -> None:
         """Look whether a host that was down is back."""
-        if not self.looks_out:
+        if self._waiting or not self._down or self._standing:
             return
         for name in sorted(self._down):
             if self._banks[name].up and not self._world.swarm.strikes("connect-refused"):
