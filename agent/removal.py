@@ -42,9 +42,10 @@ DEADLINE_S = 10.0
 # Who and why: shorter says nothing.
 REASON_MIN, REASON_MAX = 8, 200
 LANGUAGES = ("en", "zh")
+# From the records alone, the only table that is always up to date. With max() SQLite takes the other columns from the row
+# that holds it (lang_select.html, "bare columns").
 _PENDING = """
-SELECT r.txn_id, r.lane, r.state, r.public, c.first_seq FROM current c JOIN record r ON r.seq = c.last_seq
-WHERE c.pending = 1 ORDER BY c.first_seq
+SELECT txn_id, lane, state, public, pending, max(seq) FROM record WHERE txn_id <> '' GROUP BY txn_id ORDER BY min(seq)
 """
 
 
@@ -143,7 +144,10 @@ def _of_the_dead(where: Places) -> list[Owed]:
     if not report.pending:
         return []
     with held(where.journal), image_of(where.journal) as copy, reading(copy) as connection:
-        return [_owed(*row[:4]) for row in connection.execute(_PENDING)]
+        items = [_owed(*row[:4]) for row in connection.execute(_PENDING) if row[4]]
+    if len(items) != report.pending:
+        raise RemovalError(f"{report.pending} items are pending, and {len(items)} can be listed", "reversalctl verify")
+    return items
 
 
 def _owed(txn_id: str, lane: str, state: str, public: str) -> Owed:
