@@ -52,8 +52,8 @@ EX_USAGE, EX_SOFTWARE, EX_CANTCREAT, EX_IOERR, EX_CONFIG = 64, 70, 73, 74, 78
 # A known-dead host is looked for this often while something waits for it: soon enough for a shop,
 # seldom enough for a fleet. Assumed.
 PROBE_EVERY_S = 10.0
-# Changes within this time share one status file.
-STATUS_DELAY_S = 0.05
+# Changes within this time share one status file; longer than most sales, so that their answers go first.
+STATUS_DELAY_S = 0.2
 # At a start, overdue reversals have this long to leave before socket, status and page are made: a connect and a send on
 # a local network. Measured: 3 ms. A slower network gains nothing more from waiting.
 HEAD_START_S = 0.02

@@ -111,9 +111,9 @@ def request_answered(record: Transaction, event: Answered, now: Now, policy: Pol
     record = replace(record, host_date=learnt.date, host_acquirer=learnt.acquirer)
     if not approved:
         return _end(replace(record, cause="declined"), State.DECLINED, now), ()
-    record = replace(record, frozen=record.frozen and learn(record.frozen, policy.profile, record.kind, event.learnt))
-    if record.confirm == "on-approval":
+    if record.confirm == "on-approval":  # nothing will ever be reversed: what a reversal would have to know is not made
         return _end(record, State.COMPLETED, now), ()
+    record = replace(record, frozen=record.frozen and learn(record.frozen, policy.profile, record.kind, event.learnt))
     return replace(record, state=State.APPROVED, wake_at=now.mono + policy.confirm_timeout_s), ()
 
 
