@@ -13,6 +13,7 @@ from typing import Any
 
 from agent import answers as answers_module
 from agent import engine
+from agent.backlog import LaneBacklog
 from agent.events import (
     Answered,
     Complete,
@@ -446,6 +447,17 @@ def _forgetting(state: State) -> Callable[[Loop], None]:
     return start
 
 
+def _nothing_left(self: Loop, most: int = 25) -> bool:
+    """The rest of the journal is not looked at."""
+    for share in self._backlog.lanes.values():
+        share.unread.clear()
+    return False
+
+
+def _never(self: LaneBacklog) -> bool:
+    return False
+
+
 def _begun_dropped(record: Transaction, event: Restart, now: Now, policy: Policy) -> Decision:
     """A sale that was under way at the restart is taken as never begun."""
     return _end(replace(record, cause="restart"), State.DECLINED, now), ()
@@ -648,6 +660,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "approved-forgotten-on-restart",
         "what was approved is forgotten",
         _alone(Loop, "start", _forgetting(State.APPROVED)),
+    ),
+    Mutant(
+        "backlog-not-surveyed",
+        "what a start leaves in the journal is never read",
+        _alone(Loop, "survey", _nothing_left),
+    ),
+    Mutant(
+        "backlog-never-drawn",
+        "what waits in the journal never has its turn",
+        _alone(LaneBacklog, "may_draw", property(_never)),
     ),
     Mutant(
         "begun-dropped-on-restart", "what was under way is declined", _table(Restart, (State.BEGUN,), _begun_dropped)

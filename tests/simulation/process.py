@@ -28,6 +28,7 @@ POWER_BACK_S = 20.0
 TECHNICIAN_S = 60.0
 # So many pending items a start takes up whole, in turns; of more it reads the others later (agent/backlog.py).
 AT_ONCE = (500, 0, 1)
+SURVEY_S = 0.15
 # Outcomes of this span are decided together. The daemon's is a turn of its event loop; longer, so that it happens.
 GATHER_S = 0.25
 MERCHANT_ID = "102110000000001"
@@ -122,6 +123,7 @@ class Agent(Listener):
         self._first_start = True
         self._started_at = 0.0
         self._probes = False
+        self._works = False
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -143,13 +145,20 @@ class Agent(Listener):
         at_once = AT_ONCE[world.life % len(AT_ONCE)]
         self.loop = Loop(Watched(store, self._watch), lanes, self, SimClock(world), self, at_once)  # type: ignore[arg-type]
         world.tell("the agent starts")
+        self._started_at, self._probes = world.time, False
         self.loop.start()
-        while self.loop.survey(1):
-            pass
-        self._watch.restarted(self.loop)
+        self._works = True
+        self.timers()
+        self._survey()
+
+    def _survey(self) -> None:
+        """Read what the start left in the journal, in between; nobody is served before all of it is known."""
+        if self.loop.survey(1):
+            self._world.after(SURVEY_S, self._survey, alive=True)
+            return
+        self._watch.restarted(self.loop, self._started_at)
         self.up = True
         self.timers()
-        self._started_at, self._probes = world.time, False
         for hear in self.woken:
             hear()
 
@@ -188,7 +197,7 @@ class Agent(Listener):
         self._end(power=False)
 
     def _end(self, *, power: bool) -> None:
-        self.up = False
+        self.up = self._works = False
         self._world.life += 1
         for link in self._links.values():
             link.process_died()
@@ -271,7 +280,7 @@ class Agent(Listener):
 
     def timers(self) -> None:
         """Arm the one timer anew."""
-        if not self.up:
+        if not self._works:
             return
         due = self.loop.next_wake()
         if due == self._armed and due is not None:

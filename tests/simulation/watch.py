@@ -279,7 +279,7 @@ class Watch:
         if lane.gate_count is not None and not lane.warn_only:
             _hold(len(owed) <= lane.gate_count, "gate-ignored", f"{len(owed)} reversals are owed on {lane.name}")
 
-    def restarted(self, loop: Loop) -> None:
+    def restarted(self, loop: Loop, started_at: float) -> None:
         """The agent has read its journal back: nothing is forgotten, nothing invented."""
         self.counts.starts += 1
         known = {txn.id: txn for txn in loop.pending()}
@@ -287,7 +287,7 @@ class Watch:
             if item.entry.pending:
                 _hold(item.txn_id in known, "forgotten-on-restart", f"{item.txn_id} was {item.entry.state}")
             if item.entry.state == "approved":
-                item.wake_counts_from = self._world.time
+                item.wake_counts_from = started_at
         for txn_id in known:
             _hold(txn_id in self.items, "invented-on-restart", f"{txn_id} was never stored")
 
