@@ -38,7 +38,7 @@ def read_script_result(table: Table, fields: frozenset[int]) -> ScriptResultRule
         table.complain("elements", f"element {number} must never be stored in a notice")
     for tag in sorted(NEVER_TAGS & set(rules.chip_tags)):
         table.complain("chip_tags", f"tag {tag} must never be stored in a notice")
-    if rules.result_tag not in rules.chip_tags:
+    if rules.result_tag and rules.result_tag not in rules.chip_tags:
         table.complain("chip_tags", "must hold the result_tag")
     table.done()
     return rules

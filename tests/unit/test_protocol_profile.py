@@ -90,6 +90,17 @@ def test_every_profile_that_comes_with_the_program_is_sound() -> None:
         ("[mac]\nfield = 0\n", 3, "needs a field"),
         ("[mac]\nalgorithm = 'md5'\n", 3, "must be one of"),
         ("[mac]\nfield = 128\n", 3, "element 128"),
+        ("[script_result]\nmti = '0200'\n", 3, "a notice's type"),
+        ("[script_result]\ntries = 0\n", 3, "must be between 1 and 10"),
+        ("[script_result]\nchip_field = 99\n", 3, "99 is not an element"),
+        ("[script_result]\nchip_tags = ['95', '57', 'DF31']\n", 3, "tag 57 must never be stored in a notice"),
+        ("[script_result]\nchip_tags = ['95']\n", 3, "must hold the result_tag"),
+        ("[script_result]\nresult_tag = 'XY'\n", 3, "a tag of chip data"),
+        ("[script_result.elements]\n35 = 'x'\n", 2, "element 35 must never be stored in a notice"),
+        ("[script_result.elements]\n62 = '{f35}'\n", 3, "facts that there are not: f35"),
+        ("[script_result]\ncolour = 'red'\n", 3, "unknown key"),
+        ("[batch_upload]\nkinds = ['sale', 'cash']\n", 3, "'cash' is none of"),
+        ("[batch_upload]\nper_message = 9\n", 3, "must be between 0 and 8"),
         ("[responses]\nalarm = ['00']\n", 3, "code 00 ends the reversal"),
         ("[retry]\ntriggers = ['timer']\n", 3, "must hold command"),
         ("[mac]\noptional_on = ['25', '00']\n", 3, "code 00 approves"),
@@ -293,3 +304,17 @@ def test_codes_that_ask_for_a_sign_on_and_codes_that_need_no_mac_are_the_profile
     assert all(not shipped(name).mac.optional_on for name in profile_names())  # strict unless somebody says otherwise
     ours = load_profile(write("[mac]\noptional_on = ['25']\n[session]\nbatch_codes = ['78']\nkey_codes = []\n"))
     assert (ours.mac.optional_on, ours.session.batch_codes, ours.session.key_codes) == ({"25"}, {"78"}, frozenset())
+
+
+def test_a_host_that_wants_no_notices_says_so_with_an_empty_type(write: Write) -> None:
+    assert load_profile(write("[script_result]\nmti = ''\n[batch_upload]\nper_message = 0\n")).script_result is None
+    assert load_profile(write("[batch_upload]\nper_message = 0\n")).batch_upload is None
+
+
+def test_an_upload_needs_its_two_messages(tmp_path: Path) -> None:
+    shipped_text = (Path(profile.__file__).with_name("profiles") / "iso87-ascii.toml").read_text("utf-8")
+    path = tmp_path / "bank.toml"
+    section = "\n[batch_upload]\nper_message = 8\nkinds = ['sale']\nleave_entry_modes = []\n"
+    path.write_text(shipped_text + section, "utf-8")
+    reasons = [error.text.partition(": ")[2] for error in check_profile(str(path))]
+    assert reasons == ["needs [session.messages.upload]", "needs [session.messages.upload-end]"]
