@@ -23,6 +23,7 @@ from tests.shop_bench import GOOD_CARD, ShopBench
 ROUNDS = 3
 MOVED_S_MAX = 0.05  # the promise: a device moves a reversal's send time by less than this
 GIVEN_UP_S = 15.0  # a pad that says nothing is given up after 12 s: no customer begins later than this before the end
+BUSY_TRIES, IDLE_TRIES = 8, 24  # at least: the worst of many is worse than the worst of few
 Begin = Callable[[int], Callable[[], bool]]
 
 
@@ -71,7 +72,7 @@ def moved_by(shop: ShopBench, host: HostServer, begin: Begin) -> Moved:
     """How far `begin`, which starts the device's work and gives when it is over, moves the tries at the worst."""
     timed, best = owing(shop, host), None
     for number in range(ROUNDS):
-        idle = strayed(timed, shop, lambda: True)
+        idle = strayed(timed, shop, lambda: True, IDLE_TRIES)
         usual_s = statistics.median(idle)
         over = begin(number)
         busy = strayed(timed, shop, over)
@@ -96,10 +97,10 @@ def owing(shop: ShopBench, host: HostServer) -> Timed:
     return timed
 
 
-def strayed(timed: Timed, shop: ShopBench, enough: Callable[[], bool]) -> list[float]:
-    """The distances between the arrivals from now until `enough`."""
+def strayed(timed: Timed, shop: ShopBench, enough: Callable[[], bool], tries: int = BUSY_TRIES) -> list[float]:
+    """The distances between the arrivals from now until `enough`, so many at least."""
     first = len(timed.arrivals)
-    shop.until(lambda: enough() and len(timed.arrivals) >= first + 8, "the tries are measured", 90)
+    shop.until(lambda: enough() and len(timed.arrivals) >= first + tries, "the tries are measured", 90)
     arrivals = timed.arrivals[first - 1 :]
     return [after - before for before, after in itertools.pairwise(arrivals)]
 
