@@ -78,7 +78,11 @@ class NoticeDesk:
         stored = self._store.get(_id(lane_name))
         if stored is None:
             return Outbox(lane_name)
-        return Outbox.load(lane_name, stored.entry.public, stored.entry.secret)
+        try:
+            return Outbox.load(lane_name, stored.entry.public, stored.entry.secret)
+        except (ValueError, KeyError, TypeError):  # its old records stay in the journal; reversals must go on
+            log.error("lane %s: its script results cannot be read and are not sent: tell the acquirer", lane_name)
+            return Outbox(lane_name)
 
     # --- what is kept --------------------------------------------------------------------------
 

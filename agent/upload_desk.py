@@ -62,7 +62,11 @@ class UploadDesk:
             return
         stored = self._store.get(_id(lane_name))
         if stored is not None:
-            upload = load(stored.entry.public)
+            try:
+                upload = load(stored.entry.public)
+            except (ValueError, KeyError, TypeError):
+                log.error("lane %s: the upload of its last batch cannot be read; tell the bank the details", lane_name)
+                return
             body = stored.entry.secret if upload.current else b""
             self.benches[lane_name] = Bench(upload, body, self._clock.now().mono if upload.open else None)
 
@@ -140,11 +144,10 @@ class UploadDesk:
         try:
             if bench.upload.current is None:
                 self._make_next(lane_name, bench)
-        except MessageError as error:
+            message = self._loop.lane(lane_name).policy.profile.codec.unpack(bench.body)
+        except MessageError as error:  # the profile is another one now, or the old data key is gone
             self._failed(lane_name, bench, f"its message cannot be made: {error.text}")
             return
-        assert bench.upload.current is not None
-        message = self._loop.lane(lane_name).policy.profile.codec.unpack(bench.body)
         bench.upload = bench.upload.tried()
         self._loop.deliver(
             lane_name,

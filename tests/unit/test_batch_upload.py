@@ -224,3 +224,19 @@ def test_an_upload_survives_its_stored_form() -> None:
     upload = replace(begun("main", "000017", ["main-1", "main-2"]), refused=(("main-3", "30"),), left=(("x", "y"),))
     assert load(dump(upload)) == upload
     assert element_48(["1" * 40]) == "01" + "1" * 40
+
+
+def test_what_cannot_be_read_after_a_restart_stops_no_start() -> None:
+    host = Host()
+    host.start(host.sold(1))
+    entry, body = host.desk.prepared("main", "000017", [])[1], host.desk.benches["main"].body
+    host.world.loop.keep([replace(entry, public="{}")])
+    assert Host(host.world.journal).desk.benches == {}
+    again = Host()
+    again.start(again.sold(1))
+    again.end(Lost("timeout", "no answer", "h1"))
+    assert body
+    again.desk.benches["main"].body = body[:-3]  # another profile than the one that made it
+    again.desk.back("main")
+    assert again.upload.last_error.startswith("its message cannot be made")
+    assert again.desk.next_wake() is not None

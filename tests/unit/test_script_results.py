@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -396,3 +397,11 @@ def test_a_start_makes_the_desk_only_where_something_waits() -> None:
     assert waits.lane.goes_first is not None
     assert found.view("main")["script_results"]["waiting"] == 1
     assert found.next_wake() is not None
+
+
+def test_an_outbox_that_cannot_be_read_stops_no_start() -> None:
+    shop = Shop()
+    shop.desk.keep(shop.approved(), CHIP)
+    (entry,) = shop.desk.sealed_anew()
+    shop.world.loop.keep([replace(entry, secret=b"{}")])
+    assert shop.restarted().desk.trays["main"].outbox.waiting == ()
