@@ -88,7 +88,12 @@ class Daemon(Listener):
         self._tasks: set[asyncio.Task[Any]] = set()
         self.links = Links()
         self.devices = DeviceRoom(
-            _make_desk, self._device_ready, self._spawn, self._status_soon, lambda: self.clock.now().at_utc
+            _make_desk,
+            self._device_ready,
+            self._spawn,
+            self._status_soon,
+            lambda: self.clock.now().at_utc,
+            lambda work: self._spawn(self.show.shielded("slip", work)),
         )
         self.journal, self._vault = _open_journal(configuration, new=new_journal)
         mirror = configuration.journal.mirror

@@ -60,12 +60,21 @@ class PaperQueue:
             while self._waiting:
                 self._back.clear()
                 reference, slip = self._waiting[0]
-                if await self._one(reference, slip):
+                if await self._one_or_none(reference, slip):
                     self._done(reference)
                 else:
                     await self._pause()
         finally:
             self._busy = False
+
+    async def _one_or_none(self, reference: str, slip: Any) -> bool:
+        """A slip that our own code cannot make is dropped, and the others go on; the fault goes up."""
+        try:
+            return await self._one(reference, slip)
+        except Exception:
+            self._done(reference)
+            log.error("slip %s cannot be made and is dropped; see reversalctl reprint", reference)
+            raise
 
     def _done(self, reference: str) -> None:
         """The slip may have been dropped meanwhile, as the oldest of too many."""

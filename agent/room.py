@@ -28,6 +28,7 @@ class DeviceRoom:
     """All devices of this terminal. `make_desk(on_change)` gives drivers/desk.py's Desk.
 
     `on_ready(name)`: a device is in service (again); `on_change()`: any device is in another state. `at_utc()`: now.
+    `spawn_paper`: for slips, whose faults end nothing.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class DeviceRoom:
         spawn: Callable[[Any], None],
         on_change: Callable[[], None],
         at_utc: Callable[[], str] = str,
+        spawn_paper: Callable[[Any], None] | None = None,
     ) -> None:
         self._at_utc = at_utc
         self._inhibitions: Inhibitions | None = None
@@ -51,7 +53,7 @@ class DeviceRoom:
         self._checkout: Checkout | None = None
         self._book: SlipBook | None = None
         self._reprints = 0
-        self.paper = PaperQueue(self._print, spawn)
+        self.paper = PaperQueue(self._print, spawn_paper or spawn)
 
     def configure(self, configuration: settings.Configuration) -> None:
         """Start, keep or stop devices as configured. The drivers are loaded only where there are devices."""

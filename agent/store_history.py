@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,12 @@ log = logging.getLogger("reversald")
 
 
 class StoreHistory:
-    """Writes the samples; `methods` by name."""
+    """Writes the samples, and gives them back."""
 
     def __init__(self, state_dir: Path) -> None:
         self._file = state_dir / FILE
         self._last_mono: float | None = None
         self._failed = False
-        self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {"store.history": self.history}
 
     def look(self, store: Mapping[str, Any], now: Now) -> None:
         """One status: a sample where one is due."""

@@ -59,7 +59,12 @@ class Watching:
             self._maintenance.tested_utc,
             lambda work: spawn(self._shielded(work)),
         )
-        self.methods = {**self._maintenance.methods, **self._samples.methods, "journal.rows": self.rows}
+        self.methods = {
+            **self._maintenance.methods,
+            "maintenance.list": show.answering("maintenance", self._maintenance.entries),
+            "store.history": show.answering("samples", self._samples.history),
+            "journal.rows": self.rows,
+        }
         self._told: list[dict[str, Any]] = []
         self.objection = self._monitor.plans.objection
 

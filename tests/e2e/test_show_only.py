@@ -84,6 +84,9 @@ def test_page_text_alerts_metrics_trends_and_clock_may_fail_at_once(tmp_path: Pa
             told = shop.status()
             assert "S-SHOW" in {found["code"] for found in told["conditions"]}
             shop.bench.until(lambda: "N-SHOW" in shop.bench.log(), "an alert tells of it")
+            shop.switch.write_text(shop.switch.read_text() + " samples")
+            refused = shop.command("report")  # it asks for the store's history
+            assert "A-SHOW" in refused.stdout + refused.stderr
             assert "ZeroDivisionError in sitecustomize.py" in json.dumps(told["watch"]["faults"])
             mended(shop)
             shop.bench.until(

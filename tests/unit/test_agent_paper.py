@@ -136,3 +136,38 @@ def test_the_oldest_of_too_many_slips_is_dropped_and_said_so(caplog: pytest.LogC
     assert "slip 0 is dropped" in caplog.text
     assert printer.asked[-1] == str(WAITING_MAX)
     assert printer.asked.count("7") == 1
+
+
+def test_a_slip_that_cannot_be_made_is_dropped_and_the_others_are_printed() -> None:
+    async def play() -> tuple[list[str], list[str]]:
+        faults: list[str] = []
+        printed: list[str] = []
+        tasks: list[asyncio.Task[None]] = []
+
+        def spawn(work: Coroutine[Any, Any, None]) -> None:
+            async def shielded() -> None:
+                try:
+                    await work
+                except ZeroDivisionError as error:
+                    faults.append(type(error).__name__)
+
+            tasks.append(asyncio.create_task(shielded()))
+
+        def print_one(slip: str, reference: str) -> Future[Any]:
+            if slip == "poison":
+                raise ZeroDivisionError
+            printed.append(reference)
+            done: Future[Any] = Future()
+            done.set_result(SimpleNamespace(outcome="printed", cause=""))
+            return done
+
+        queue = PaperQueue(print_one, spawn)
+        queue.add("a", "poison")
+        queue.add("b", "good")
+        await tasks[0]
+        queue.go_on()
+        await asyncio.gather(*tasks)
+        assert queue.waiting == 0
+        return faults, printed
+
+    assert asyncio.run(play()) == (["ZeroDivisionError"], ["b"])

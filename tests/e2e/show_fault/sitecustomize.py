@@ -16,6 +16,7 @@ PLACES = {
     "metrics": ("agent.metrics", "_store"),
     "status": ("agent.status", "_impact"),
     "trends": ("agent.trends", "_Event"),
+    "samples": ("agent.store_history", "read"),
     "clock": ("agent.host_clock", "offset"),
 }
 
