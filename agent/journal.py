@@ -13,7 +13,6 @@ Rules not to break:
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,9 +44,10 @@ from agent.journal_current import SETTLE_RECORDS, after, states_of
 from agent.journal_health import CommitTimes, Written
 from agent.journal_open import SALVAGE_HINT, Opened, keep_for_ever, open_files, refuse_problems, start_errors
 from agent.journal_read import history, record_at, stored
+from agent.journal_record import COMMIT_FRAMES, NO_TRANSACTION, SETTLE_FRAMES, frames_of, make, noted
 from agent.journal_room import Room
 from agent.journal_rows import page
-from agent.journal_schema import INSERT_RECORD, Current, Record, chain_code, copy_database, seal_context
+from agent.journal_schema import INSERT_RECORD, Current, Record, copy_database
 from agent.vault import Vault, VaultError
 
 __all__ = [
@@ -69,14 +69,6 @@ MIB = 1 << 20
 MARK_SYNC_COMMITS = 32
 # Records whose chain is walked at each start: 50 ms here. Older ones by `verify`, and at start only where pending.
 CHECK_LAST = 2_000
-# Bytes of a record besides its bodies: ids, names, chain (about 250).
-_RECORD_BYTES = 300
-# Pages of a commit besides those of its records: inner page, first page, free list, padding.
-_COMMIT_FRAMES = 5
-# Pages that settling one transaction touches at most: its row and two indexes.
-_SETTLE_FRAMES = 3
-_COUNTERS = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-_NO_TRANSACTION = Entry("", "", "", "", False, "counters", "", b"", "")
 
 
 class Journal:
@@ -196,7 +188,7 @@ class Journal:
         """Brings the derived tables up to date in a commit of its own."""
         if not self._standing.unsettled and self._standing.settled == self._head.seq:
             return
-        frames = _COMMIT_FRAMES + _SETTLE_FRAMES * self._standing.unsettled
+        frames = COMMIT_FRAMES + SETTLE_FRAMES * self._standing.unsettled
         self._room.prepare(frames)
         self._connection.execute("BEGIN IMMEDIATE")
         self._standing.settle()
@@ -220,7 +212,7 @@ class Journal:
             return self._head.seq
         with self._in_doubt("append"):
             self._written.begin()
-            self._commit(self._prepare(entries or [_NO_TRANSACTION], dict(counters or {})))
+            self._commit(self._prepare(entries or [NO_TRANSACTION], dict(counters or {})))
             self._written.end(len(entries))
         return self._head.seq
 
@@ -244,13 +236,13 @@ class Journal:
 
     def _prepare(self, entries: Sequence[Entry], counters: dict[str, int]) -> list[Record]:
         """The records to write, in order. Counters stand in the first one, so that the chain covers them."""
-        noted = _COUNTERS.encode(counters) if counters else ""
+        setting = noted(counters)
         standing, chain, first = self._standing, self._head.chain, self._head.seq + 1
         known = standing.several([entry.txn_id for entry in entries])
         records: list[Record] = []
         for seq, entry in enumerate(entries, first):
             before = known.get(entry.txn_id)
-            record = self._record(seq, entry, before, "" if records else noted, chain)
+            record = self._record(seq, entry, before, "" if records else setting, chain)
             chain = record.chain
             records.append(record)
             if entry.txn_id:
@@ -264,18 +256,7 @@ class Journal:
         secret = entry.secret
         if before is None and entry.txn_id and self._note is not None and (again := self._again(entry.txn_id)):
             before, secret = again[0], secret or again[1]
-        if before and (entry.lane, entry.reference) != (before.lane, before.reference):
-            raise ValueError(f"transaction {entry.txn_id} cannot change its lane or reference")
-        sealed = self._vault.seal(secret, seal_context(entry.txn_id, seq)) if secret else b""
-        numbers = (seq, before.last_seq if before else 0)
-        names = (entry.txn_id, entry.lane, entry.reference, entry.state)
-        rest = (entry.event, entry.at_utc, entry.public, counters)
-        key_id, pending = self._vault.key_id, int(entry.pending)
-        columns = (*map(str, numbers), *names, str(pending), *rest)
-        code = chain_code(
-            chain, [*(one.encode("utf-8", "replace") for one in columns), sealed, key_id.encode()], key_id, self._vault
-        )
-        return Record(*numbers, *names, pending, *rest, sealed, key_id, code)
+        return make(self._vault, seq, entry, before, secret, counters, chain)
 
     def _again(self, txn_id: str) -> tuple[Current, bytes] | None:
         """A transaction that was archived, over for long, and for which something comes now; with its secret."""
@@ -284,11 +265,10 @@ class Journal:
 
     def _commit(self, records: list[Record]) -> None:
         """Writes them durably, and the mark behind them."""
-        body_bytes = sum(len(record.public) + len(record.sealed) + _RECORD_BYTES for record in records)
-        pages = _COMMIT_FRAMES + 3 * body_bytes // (2 * space.PAGE_BYTES)
+        pages = frames_of(records)
         settles = self._standing.due
         if settles:
-            pages += _SETTLE_FRAMES * self._standing.unsettled
+            pages += SETTLE_FRAMES * self._standing.unsettled
         self._room.prepare(pages)
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -316,11 +296,12 @@ class Journal:
         None if nothing, or fewer than `least` records, would go. Raises ArchiveError: the journal is as it was; and
         JournalFailed.
         """
-        with self._in_doubt("archive"):
-            self._settle()
         try:
-            self._refuse_short_disk()
-            step = prepare(self._connection, self._archive.path, self.journal_id, self._vault, window, least)
+            self._refuse_to_archive()
+            with self._in_doubt("archive"):
+                self._settle()
+            with self._reading():
+                step = prepare(self._connection, self._archive.path, self.journal_id, self._vault, window, least)
         except ArchiveError as error:
             self._refused = error.text
             raise
@@ -330,8 +311,10 @@ class Journal:
                 self._remove(step, at_utc)
         return step
 
-    def _refuse_short_disk(self) -> None:
+    def _refuse_to_archive(self) -> None:
         """The archive grows, and the database does not shrink: together they must not eat up the reserve."""
+        if self._is_read_only():
+            raise ArchiveError("no archiving on a read-only disk", "look for disk errors in the system log")
         free = space.bytes_free(self._path.parent)
         if free < 2 * self._reserve_bytes:
             hint = "free space on this disk, or put the archive away: move the file to another one"
@@ -339,10 +322,9 @@ class Journal:
 
     def _remove(self, step: Step, at_utc: str) -> None:
         counters = self._standing.counters()
-        noted = _COUNTERS.encode(counters) if counters else ""
         entry = Entry("", "", "", "", False, archive_note.EVENT, step.note.text(), b"", at_utc)
-        record = self._record(self._head.seq + 1, entry, None, noted, self._head.chain)
-        frames = _COMMIT_FRAMES + len(step.seqs) // 2 + 2 * len(step.over) // 10
+        record = self._record(self._head.seq + 1, entry, None, noted(counters), self._head.chain)
+        frames = COMMIT_FRAMES + len(step.seqs) // 2 + 2 * len(step.over) // 10
         self._room.prepare(frames)
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(INSERT_RECORD, record)
