@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import journal as journal_module
 from agent import journal_archive, journal_archiving
 from agent.journal import Journal, JournalUnreadable
 from agent.journal_archive import ArchiveError, archive_path
@@ -383,7 +384,7 @@ def test_a_death_between_any_two_steps_loses_nothing(
     if place == "after the copy":
         monkeypatch.setattr(journal_archive, "check_copy", dies)
     elif place == "in the removal":
-        monkeypatch.setattr("agent.journal.remove", dies)
+        monkeypatch.setattr(journal_module, "remove", dies)
     else:
         monkeypatch.setattr(journal_archiving, names[place], dies)
     with pytest.raises(_Dies):

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from agent import journal_space as space
 from agent.config_schema import Journal as JournalSettings
 from agent.events import Now
-from agent.journal import Journal
-from agent.journal_archive import archive_path
-from agent.journal_archiving import STEP_RECORDS
+from agent.journal import Journal, JournalFull
+from agent.journal_archive import ArchiveError, archive_path
+from agent.journal_archiving import STEP_RECORDS, Window
 from agent.journal_current import REST_RECORDS, SETTLE_RECORDS, SETTLE_TRANSACTIONS
 from agent.journal_rest import DUE_SOON_S, JournalRest
 from agent.journal_space import FRAME_BYTES
@@ -166,6 +167,25 @@ def test_rest_after_a_full_disk_takes_the_room_back(home: Home) -> None:
     assert journal.rest() is True
     assert (home.directory / "journal.db.ballast").exists()
     assert journal.rest() is False
+    journal.close()
+
+
+def test_on_a_read_only_disk_nothing_is_written_that_can_wait(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = home.open()
+    many(journal)
+    before = {path.name: path.read_bytes() for path in home.directory.iterdir()}
+    monkeypatch.setattr(space, "is_read_only", lambda witness: True)
+    assert journal.rest() is False
+    with pytest.raises(ArchiveError, match="read-only"):
+        journal.archive(Window("2026-02-01", "2026-03-01"), "2026-03-01")
+    with pytest.raises(JournalFull, match="read-only"):
+        journal.admit()
+    assert {path.name: path.read_bytes() for path in home.directory.iterdir()} == before
+    journal.export(tmp_path / "copy.db")
+    assert journal.counts() == {"reversed": STEP_RECORDS}, "and all that is stored is still told"
+    monkeypatch.undo()
     journal.close()
 
 

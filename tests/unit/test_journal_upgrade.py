@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import records
+from agent import journal_schema, records
 from agent.highwater import read_mark
 from agent.journal import Journal, JournalUnreadable
 from agent.journal_schema import SCHEMA_VERSION
@@ -95,7 +95,7 @@ def test_an_upgrade_cut_short_is_made_again(old: Home, tmp_path: Path, monkeypat
     def dies(*_: object) -> None:
         raise Dies
 
-    monkeypatch.setattr("agent.journal_schema.put_meta", dies)
+    monkeypatch.setattr(journal_schema, "put_meta", dies)
     with pytest.raises(Dies):
         old.open()
     monkeypatch.undo()
