@@ -18,7 +18,7 @@ import serial
 
 from hwsim.devices.replay import ReplayDevice
 from hwsim.errors import BenchError
-from hwsim.recording import load_recording, masked
+from hwsim.recording import ChainMask, load_recording, masked
 from hwsim.wires.loop import WireLoop
 from hwsim.wires.pty import PtyWire, point
 
@@ -33,6 +33,7 @@ class Recorder:
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         self._lock = threading.Lock()
+        self._chains = ChainMask()
         self._side, self._bytes, self._since = "", b"", 0.0
         self._began = time.monotonic()
         self._ended = threading.Event()
@@ -81,7 +82,10 @@ class Recorder:
     def _note(self, side: str, data: bytes) -> None:
         with self._lock:
             if side != self._side and self._bytes:
-                line = {"at_s": round(self._since, 4), "from": self._side, "hex": masked(self._kind, self._bytes).hex()}
+                heard = self._bytes
+                if (self._side, self._kind) == ("device", "reader"):
+                    heard = self._chains.emptied(heard)
+                line = {"at_s": round(self._since, 4), "from": self._side, "hex": masked(self._kind, heard).hex()}
                 self._out.write(json.dumps(line) + "\n")
                 self._out.flush()
                 self._bytes = b""

@@ -5,8 +5,8 @@
     {"at_s": 0.012, "from": "device", "hex": "0306650000..."}
 
 Masked: card numbers (packed or as text; the first six and the last four digits stay), what follows them on track
-2, and in PIN pad traffic every run of 16 or more hexadecimal digits (keys, PIN blocks, MACs). Check bytes are made
-right again, so that a replayed frame is a good frame.
+2, in PIN pad traffic every run of 16 or more hexadecimal digits (keys, PIN blocks, MACs), and the content of a card's
+answers that come in several T=1 blocks. Check bytes are made right again, so that a replayed frame is a good frame.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functools import reduce
 from operator import xor
 from pathlib import Path
 
-from hwsim.devices.ccid import HEADER_BYTES, MAX_DATA_BYTES
+from hwsim.devices.ccid import DATA_BLOCK, HEADER_BYTES, MAX_DATA_BYTES
 from hwsim.errors import BenchError
 
 KINDS = ("reader", "pinpad", "printer")
@@ -30,6 +30,7 @@ TRACK_REST = re.compile(r"(\d{13,19}[D=])\d*")
 # What stands before the secret in messages 71, Z67 and 02 is kept: message number, length, status, slot.
 SECRET_HEX = re.compile(rb"(\x0271\.\d{5}|\x02Z67\d|\x0f02.|)([0-9A-Fa-f]{16,})")
 PACKET = re.compile(rb"(\x02[^\x02\x03]*\x03|\x0f[^\x0e\x0f]*\x0e)(.)", re.DOTALL)
+T1_PROLOGUE, T1_MORE = 3, 0x20
 PLACEHOLDER_EXPIRY = "4912"
 
 
@@ -42,15 +43,38 @@ class Piece:
     data: bytes
 
 
+class ChainMask:
+    """Empties the pieces of a card's answer that comes in several T=1 blocks: a card number may lie across two of them,
+    and neither shows it. For what the reader says, in the order in which it was said."""
+
+    def __init__(self) -> None:
+        self._chained = False
+
+    def emptied(self, data: bytes) -> bytes:
+        """Same length; check bytes of blocks and frames are made right again."""
+        result = bytearray(data)
+        for start, end in ccid_frames(data):
+            payload = data[start + 2 + HEADER_BYTES : end - 1]
+            if data[start + 2] != DATA_BLOCK or not is_t1_block(payload) or payload[1] & 0x80:
+                continue
+            more = bool(payload[1] & T1_MORE)
+            if more or self._chained:
+                at = start + 2 + HEADER_BYTES + T1_PROLOGUE
+                result[at : at + payload[2]] = bytes(payload[2])
+            self._chained = more
+        return resealed_ccid(bytes(result), data)
+
+
 def masked(kind: str, data: bytes) -> bytes:
     """`data` without what must not be kept; same length, right check bytes."""
+    original = data
     if kind == "reader":  # chips pack digits two to a byte; elsewhere they are text
         data = bytes.fromhex(mask_digits(data.hex().upper()))
     data = mask_digits(data.decode("latin-1")).encode("latin-1")
     if kind == "pinpad":
         data = SECRET_HEX.sub(lambda match: match[1] + b"0" * len(match[2]), data)
         return PACKET.sub(lambda match: match[1] + bytes([reduce(xor, match[1][1:])]), data)
-    return resealed_ccid(data) if kind == "reader" else data
+    return resealed_ccid(data, original) if kind == "reader" else data
 
 
 def mask_digits(text: str) -> str:
@@ -86,18 +110,38 @@ def luhn(digits: str) -> bool:
     return (sum(odd) + sum(even)) % 10 == 0
 
 
-def resealed_ccid(data: bytes) -> bytes:
-    """Makes the LRC of every serial CCID frame right again."""
-    at, result = 0, bytearray(data)
-    while at + 2 + HEADER_BYTES < len(result):
-        size = 2 + HEADER_BYTES + int.from_bytes(result[at + 3 : at + 7], "little") + 1
-        is_frame = result[at] == 0x03 and result[at + 1] == 0x06 and size <= MAX_DATA_BYTES + HEADER_BYTES + 3
-        if is_frame and at + size <= len(result):
-            result[at + size - 1] = reduce(xor, result[at : at + size - 1])
+def resealed_ccid(data: bytes, original: bytes) -> bytes:
+    """Makes every serial CCID frame of `original` a good frame again: its header, which may look like a card number, as
+    it was; its check byte and that of a T=1 block anew."""
+    result = bytearray(data)
+    for start, end in ccid_frames(original):
+        begin = start + 2 + HEADER_BYTES
+        is_block = is_t1_block(original[begin : end - 1])
+        head = begin + T1_PROLOGUE * is_block
+        result[start:head] = original[start:head]
+        if is_block:
+            result[end - 2] = reduce(xor, result[begin : end - 2])
+        result[end - 1] = reduce(xor, result[start : end - 1])
+    return bytes(result)
+
+
+def ccid_frames(data: bytes) -> list[tuple[int, int]]:
+    """Where the serial CCID frames in `data` begin and end."""
+    at, found = 0, list[tuple[int, int]]()
+    while at + 2 + HEADER_BYTES < len(data):
+        size = 2 + HEADER_BYTES + int.from_bytes(data[at + 3 : at + 7], "little") + 1
+        is_frame = data[at] == 0x03 and data[at + 1] == 0x06 and size <= MAX_DATA_BYTES + HEADER_BYTES + 3
+        if is_frame and at + size <= len(data):
+            found.append((at, at + size))
             at += size
         else:
             at += 1
-    return bytes(result)
+    return found
+
+
+def is_t1_block(payload: bytes) -> bool:
+    """Node address, control byte, length, so many bytes, and a check byte that fits (ISO/IEC 7816-3, 11.3)."""
+    return len(payload) == T1_PROLOGUE + (payload[2] if len(payload) > 2 else 0) + 1 and reduce(xor, payload, 0) == 0
 
 
 def load_recording(path: Path) -> tuple[str, list[Piece]]:

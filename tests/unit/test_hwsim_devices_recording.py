@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hwsim.devices.replay import ReplayDevice
 from hwsim.errors import BenchError
-from hwsim.recording import Piece, load_recording, luhn, masked
+from hwsim.recording import ChainMask, Piece, is_t1_block, load_recording, luhn, masked
 
 PAN = "6212345678900000003"
 QUESTION, ANSWER = bytes.fromhex("03066500000000000100000061"), bytes.fromhex("03068100000000000102000186")
@@ -112,3 +112,37 @@ def test_a_damaged_recording_is_a_clear_error(tmp_path: Path, text: str, problem
     (tmp_path / "r.jsonl").write_text(text)
     with pytest.raises(BenchError, match=problem):
         load_recording(tmp_path / "r.jsonl")
+
+
+def t1(pcb: int, inf: bytes) -> bytes:
+    body = bytes([0, pcb, len(inf)]) + inf
+    return framed(body + bytes([reduce(xor, body)]))
+
+
+def test_a_card_number_across_two_t1_blocks_is_in_neither() -> None:
+    whole = bytes.fromhex(f"57135A{PAN}D30122010000000000F"[: 2 * 19])
+    chains = ChainMask()
+    for cut in range(1, len(whole)):
+        said = [t1(0x20, whole[:cut]), t1(0x40, whole[cut:]), t1(0x00, b"\x90\x00")]
+        kept = [chains.emptied(frame) for frame in said]
+        assert kept[0][15:-2] == bytes(cut)
+        assert kept[1][15:-2] == bytes(len(whole) - cut)
+        assert kept[2] == said[2]
+        for frame in [*kept, *(masked("reader", frame) for frame in kept)]:
+            assert reduce(xor, frame) == 0
+            assert is_t1_block(frame[12:-1])
+
+
+def test_a_card_number_in_one_t1_block_is_hidden_and_the_block_stays_good() -> None:
+    pan = good_luhn_pan()
+    frame = t1(0x00, bytes.fromhex(f"5A0A{pan}F9000"))
+    hidden = masked("reader", ChainMask().emptied(frame))
+    assert pan[6:15] not in hidden.hex()
+    assert is_t1_block(hidden[12:-1])
+    assert reduce(xor, hidden) == 0
+
+
+def test_a_header_that_looks_like_a_card_number_is_left_alone() -> None:
+    """03 06 80 12 and zeros: nineteen digits with a right check digit begin in it."""
+    frame = framed(bytes.fromhex("00000E") + bytes(14) + b"\x0e")
+    assert masked("reader", frame) == frame
