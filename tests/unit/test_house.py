@@ -116,9 +116,9 @@ def test_one_place_writes_to_the_journal_and_one_reads_the_clock() -> None:
         name = path.relative_to(ROOT).as_posix()
         writes += [name] * len(re.findall(r"journal\.append\(", text))
         clocks += [name] * len(re.findall(r"time\.(?:monotonic|time)\(\)|datetime\.now\(UTC\)", text))
-    assert set(writes) - {"agent/mirror.py"} == {"agent/loop.py"}  # the mirror is a journal that writes to two
-    assert writes.count("agent/loop.py") == 1
-    assert set(clocks) <= {"agent/loop.py", "agent/client.py", "agent/cli_status.py", "agent/cli.py"}, clocks
+    assert set(writes) - {"agent/mirror.py"} == {"agent/loop_turns.py"}  # the mirror is a journal that writes to two
+    assert writes.count("agent/loop_turns.py") == 1
+    assert set(clocks) <= {"agent/clock.py", "agent/client.py", "agent/cli_status.py", "agent/cli.py"}, clocks
 
 
 def test_the_page_about_states_is_printed_from_the_table() -> None:
