@@ -75,6 +75,17 @@ def test_only_what_is_over_and_old_goes(home: Home) -> None:
     assert left == {"open", "stuck", "young", ""}
 
 
+def test_what_is_no_transaction_stays(home: Home) -> None:
+    journal = home.open()
+    journal.append([entry("session:L1", "signed-on", False, reference="session:L1", at_utc=OLD)])
+    archived(journal, LATER)
+    assert journal.counts() == {"parked": 1, "reversing": 1, "signed-on": 1}
+    assert len(journal.history("session:L1")) == 1
+    journal.close()
+    report = walk(home.path, home.vault(), home.mark)
+    assert report.whole, report.lines()
+
+
 def test_a_second_run_finds_nothing_to_do(home: Home) -> None:
     journal = home.open()
     archived(journal)
