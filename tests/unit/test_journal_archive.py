@@ -256,21 +256,6 @@ def test_no_archive_grows_into_the_reserve(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_pages_of_records_go_past_what_is_archived(home: Home) -> None:
-    journal = home.open()
-    archived(journal)
-    pages, after = [], 0
-    while after < journal.health().head_seq:
-        page = journal.rows(after, 2)
-        pages.append([row["seq"] for row in page["rows"]])
-        assert page["unreadable"] == []
-        after = page["next"]
-    journal.close()
-    assert [seq for page in pages for seq in page] == [4, 5, 6, 7, 8, 12, 13, 14]
-    assert pages[0] == []
-    assert pages.count([]) <= 2, "what is archived costs no page after another"
-
-
 def _foreign(path: Path) -> None:
     path.write_bytes(b"not a database, but somebody's file" * 200)
 
