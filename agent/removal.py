@@ -42,8 +42,8 @@ DEADLINE_S = 10.0
 # Who and why: shorter says nothing.
 REASON_MIN, REASON_MAX = 8, 200
 LANGUAGES = ("en", "zh")
-# From the records alone, the only table that is always up to date. With max() SQLite takes the other columns from the row
-# that holds it (lang_select.html, "bare columns").
+# From the records alone, the only table that is always up to date. With max() SQLite takes the other columns from the
+# row that holds it (lang_select.html, "bare columns").
 _PENDING = """
 SELECT txn_id, lane, state, public, pending, max(seq) FROM record WHERE txn_id <> '' GROUP BY txn_id ORDER BY min(seq)
 """

@@ -257,6 +257,28 @@ def test_an_override_is_recorded_and_the_journal_outlives_even_the_purge(
     assert stat.S_IMODE(aside.stat().st_mode) == 0o700
 
 
+def test_the_key_of_a_journal_elsewhere_outlives_the_purge(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    root.install(packages[0])
+    configure(root, host)
+    configuration = root.file("/etc/reversald/reversald.toml")
+    text = configuration.read_text().replace(f'state_dir = "{STATE}"', 'state_dir = "/srv/agent"')
+    configuration.write_text(text + '\n[keys]\ndata_key_file = "/var/lib/reversald/data.key"\n')
+    root.run("install", "-d", "-m", "0700", "-o", "reversald", "-g", "reversald", "/srv/agent")
+    root.run("/etc/init.d/reversald", "start")
+    root.until(lambda: answers(root), "the daemon answers")
+    owe(root, host)
+    assert root.run("dpkg", "--remove", PACKAGE, check=False).returncode != 0
+    root.run("dpkg", "--remove", PACKAGE, env={"REVERSALD_REMOVE_ALTHOUGH_PENDING": REASON})
+    assert root.run("dpkg", "--purge", PACKAGE, check=False).returncode != 0
+    root.run("dpkg", "--purge", PACKAGE, env={"REVERSALD_REMOVE_ALTHOUGH_PENDING": REASON})
+    (aside,) = root.file("/var/backups").glob(f"{PACKAGE}-*")
+    assert (aside / "state/data.key").exists()
+    assert (aside / "configuration/reversald.toml").exists()
+    assert root.file("/srv/agent/journal.db").exists()
+
+
 def test_a_removed_agent_that_owes_can_be_installed_again_and_sends(
     root: DebianRoot, packages: tuple[Path, Path], host: HostServer
 ) -> None:
