@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from tests.simulation.campaign import WALL_SHIFT_S
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import Options
@@ -42,3 +45,14 @@ def test_a_failing_run_shrinks_to_one_that_fails_the_same_way_and_can_be_replaye
     assert smallest.digest == again.digest
     assert len(smallest.story) <= len(first.story)
     assert f"--seed {first.seed}" in command(first.seed, options)
+
+
+def test_the_page_names_every_rule() -> None:
+    """A rule that breaks is looked up in docs/simulation.md by its name."""
+    here = Path(__file__).parent
+    sources = [(here / name).read_text() for name in ("watch.py", "run.py", "campaign.py", "people.py")]
+    calls = r'(?:_hold\([^"]*?|BrokenRule\(|rule, text = |RULE = )"([a-z]+(?:-[a-z]+)+)"'
+    rules = {rule for source in sources for rule in re.findall(calls, source)}
+    page = (here.parents[1] / "docs" / "simulation.md").read_text()
+    assert len(rules) > 35
+    assert not {rule for rule in rules if f"`{rule}`" not in page}
