@@ -317,8 +317,8 @@ def introduce(demo: Demo) -> None:
     print("Four sales show it.\n")
     print("The bench (all simulated, real bytes):")
     for name, address in demo.bench.addresses().items():
-        print(f"  {name:9} {address['port']}")
-    print("            (USB without kernel or root: the agent reaches the bench by USB/IP)")
+        print(f"  {name:11} {address['port']}")
+    print("              (USB without kernel or root: the agent reaches the bench by USB/IP)")
     print(f"  host {LANE_A:8} {demo.host_a.address}   UnionPay style: 0200, 0400 sent again; MAC by the PIN pad")
     print(f"  host {LANE_B:8} {demo.host_b.address}   ISO 8583:1987: 0200, 0420, repeat 0421")
     print(f"  agent     a process of its own, journal in {demo.directory}/state")

@@ -135,6 +135,8 @@ class CardReader(SimDevice):
         card = self.slot.card
         if card is None or card.protocol != 1:
             raise BenchError("no card that speaks T=1 is in the reader", "insert unionpay-t1")
+        if self.slot.apdu_level:
+            raise BenchError("this reader speaks T=1 itself: nobody sees the card's blocks", "use --reader-level tpdu")
         return card
 
     def command(self, message: bytes) -> None:

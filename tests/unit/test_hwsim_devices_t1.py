@@ -7,6 +7,7 @@ import pytest
 from hwsim.devices.card import EmvCard, load_card, parted
 from hwsim.devices.card_t1 import T1Link, framed, r_block, s_block, well_formed
 from hwsim.devices.reader import SerialReader
+from hwsim.devices.usb_reader import UsbReader
 from hwsim.errors import BenchError
 from protocol.iso7816 import parse_atr
 
@@ -124,6 +125,10 @@ def test_faults_of_t1_want_a_card_that_speaks_it() -> None:
         reader.apply_fault("card-asks-time")
     reader.insert_card("unionpay-t1")
     reader.apply_fault("card-out-of-step")
+    own = UsbReader(apdu_level=True)
+    own.insert_card("unionpay-t1")
+    with pytest.raises(BenchError, match="speaks T=1 itself"):
+        own.apply_fault("card-out-of-step")
 
 
 @pytest.mark.parametrize(
