@@ -20,7 +20,7 @@ METHOD = re.compile(r'"([a-z]+\.[a-z_]+)": [a-z]')
 def methods() -> set[str]:
     """What the desks put into the daemon's table."""
     sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "agent").glob("*.py"))]
-    return {name for text in sources for name in METHOD.findall(text)}
+    return {name for text in sources for name in METHOD.findall(text) if not name.endswith(".md")}
 
 
 def first_cells() -> set[str]:
