@@ -17,7 +17,7 @@ from pathlib import Path
 
 from agent import journal_archive as archive
 from agent.archive_note import ArchiveNote, Sum, newest_note
-from agent.journal_schema import Current, genesis, put_meta
+from agent.journal_schema import COLUMNS, Current, genesis, put_meta
 from agent.vault import Vault
 from protocol.frozen import dataclass
 
@@ -34,7 +34,7 @@ _LINK = """
 INSERT OR REPLACE INTO link SELECT seq, chain FROM record
 WHERE seq = ? AND EXISTS (SELECT 1 FROM record WHERE seq = ?)
 """
-_PRESENT = "SELECT seq FROM record WHERE seq IN (SELECT value FROM json_each(?))"
+_ROWS = f"SELECT {COLUMNS} FROM record WHERE seq IN (SELECT value FROM json_each(?))"
 _GROUP = tuple[str, str, str]
 
 
@@ -102,12 +102,16 @@ def _copied(
 
 
 def _going(connection: sqlite3.Connection, copy: sqlite3.Connection, last: int) -> tuple[list[Current], list[int]]:
-    """Those of an archive that was put away stay: nobody can see here that it holds them."""
+    """What the archive holds byte by byte as the journal does, also where it was copied by an earlier step.
+
+    So what stands in an archive that was put away stays: nobody can see here that it holds it.
+    """
     rows = [Current(*raw) for raw in connection.execute(_OVER, (last, STEP_RECORDS))]
     own = {row.txn_id: _records(connection, row) for row in rows}
     loose = [seq for (seq,) in connection.execute("SELECT seq FROM record WHERE seq <= ? AND txn_id = ''", (last,))]
     wanted = [*loose, *(seq for seqs in own.values() for seq in seqs)]
-    present = {seq for (seq,) in copy.execute(_PRESENT, (json.dumps(wanted),))}
+    here, there = (set(table.execute(_ROWS, (json.dumps(wanted),))) for table in (connection, copy))
+    present = {row[0] for row in here & there}
     over = [row for row in rows if present.issuperset(own[row.txn_id])]
     return over, [*present.intersection(loose), *(seq for row in over for seq in own[row.txn_id])]
 

@@ -179,6 +179,22 @@ def test_what_ends_later_goes_later(home: Home) -> None:
     assert report.states == {"completed": 2, "reversed": 2, "settled": 1}
 
 
+def test_nothing_is_removed_whose_copy_was_damaged_since(home: Home) -> None:
+    journal = home.open()
+    archived(journal)
+    connection = sqlite3.connect(archive_path(home.path))
+    connection.execute("UPDATE record SET public = '{}' WHERE seq = 4")
+    connection.commit()
+    connection.close()
+    story(journal, "open", "reversed")
+    story(journal, "stuck", "settled")
+    assert archived(journal, LATER) == 2
+    assert journal.counts() == {"reversed": 1}, "`open` stays whole in the journal"
+    assert [row.seq for row in journal.history("open")][:2] == [4, 5]
+    journal.close()
+    home.open(check_last=None).close()
+
+
 def test_what_comes_for_an_archived_transaction_continues_it(home: Home) -> None:
     journal = home.open()
     archived(journal)
