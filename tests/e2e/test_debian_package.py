@@ -116,6 +116,10 @@ def state_of_package(root: DebianRoot) -> str:
     return done.stdout.strip()
 
 
+def test_the_same_sources_give_the_same_package(packages: tuple[Path, Path], tmp_path: Path) -> None:
+    assert built(tmp_path, "0.1.0").read_bytes() == packages[0].read_bytes()
+
+
 def test_it_installs_offline_with_its_users_rights_and_programs(
     root: DebianRoot, packages: tuple[Path, Path], host: HostServer
 ) -> None:
