@@ -68,11 +68,11 @@ def steady_shop(directory: Path, host: HostServer) -> ShopBench:
     return shop
 
 
-def moved_by(shop: ShopBench, host: HostServer, begin: Begin) -> Moved:
+def moved_by(shop: ShopBench, host: HostServer, begin: Begin, idle_tries: int = IDLE_TRIES) -> Moved:
     """How far `begin`, which starts the device's work and gives when it is over, moves the tries at the worst."""
     timed, best = owing(shop, host), None
     for number in range(ROUNDS):
-        idle = strayed(timed, shop, lambda: True, IDLE_TRIES)
+        idle = strayed(timed, shop, lambda: True, idle_tries)
         usual_s = statistics.median(idle)
         over = begin(number)
         busy = strayed(timed, shop, over)

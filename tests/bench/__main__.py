@@ -38,7 +38,7 @@ def benches(directory: Path, compiled: Path, quick: bool, most: int) -> dict[str
             "growth": lambda: work.growth(directory, [10, 500], 50),
             "footprint": lambda: footprint.figures(directory, compiled, 500, 1.0, 2),
             "parsers": lambda: parsers.figures(0.03),
-            "devices": lambda: devices.figures(directory, 0.5, 1),
+            "devices": lambda: devices.figures(directory, 0.5, 1, quick=True),
         }
     return {
         "intent": lambda: work.intent(directory, 5000),
