@@ -17,7 +17,7 @@ def test_every_bench_gives_its_figures(tmp_path: Path, capsys: pytest.CaptureFix
         assert main(["--quick", "--json", str(tmp_path / "bench.json"), "--directory", short]) == 0
     document = json.loads((tmp_path / "bench.json").read_text())
     subjects = {figure["subject"] for figure in document["figures"]}
-    assert len(subjects) == 10
+    assert len(subjects) == 11
     assert all(figure["value"] >= 0 for figure in document["figures"])
     told = capsys.readouterr().out
     assert all(f"### {subject}" in told for subject in subjects)
