@@ -71,7 +71,13 @@ def total(server: FaultServer, home: Home) -> Run:
 
 
 @pytest.mark.parametrize(
-    "kind", [faults.KILL_BEFORE_WRITE, faults.KILL_IN_WRITE, faults.KILL_BEFORE_SYNC, faults.KILL_AFTER_SYNC]
+    "kind",
+    [
+        pytest.param(faults.KILL_BEFORE_WRITE, marks=pytest.mark.slow),
+        faults.KILL_IN_WRITE,
+        faults.KILL_BEFORE_SYNC,
+        pytest.param(faults.KILL_AFTER_SYNC, marks=pytest.mark.slow),
+    ],
 )
 def test_a_kill_at_every_write_and_sync_of_a_first_run_loses_nothing(
     server: FaultServer, scratch: Path, counted: Counted, kind: int
