@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from agent.records import OWED, Transaction
 
-FINISHED_KEPT = 2_000  # Finished items kept in memory so that late answers find them. Assumed.
+FINISHED_KEPT = 2_000  # Finished items whose numbers are known, so that late answers find them. Assumed.
+WHOLE_KEPT = 500  # Of these the latest are in memory; more than a turn can end. 8 kB each.
 
 
 class LaneBook:
@@ -56,6 +57,7 @@ class Book:
     def __init__(self) -> None:
         self.live: dict[str, Transaction] = {}
         self._finished: OrderedDict[str, Transaction] = OrderedDict()
+        self._numbers: OrderedDict[str, tuple[str, set[str]]] = OrderedDict()  # of finished ones: lane and numbers
         self._by_stan: dict[str, dict[str, str]] = {}
         self._lanes: dict[str, LaneBook] = {}
 
@@ -88,6 +90,7 @@ class Book:
     def keep(self, txn: Transaction, begun: float) -> None:
         """A pending item as it stands now; `begun` counts when it comes in."""
         self._finished.pop(txn.id, None)
+        self._numbers.pop(txn.id, None)
         self.live[txn.id] = txn
         self.lane(txn.lane).put(txn, begun)
 
@@ -96,9 +99,12 @@ class Book:
         self.live.pop(txn.id, None)
         self.lane(txn.lane).drop(txn.id)
         self._finished[txn.id] = txn
-        while len(self._finished) > FINISHED_KEPT:
-            old_id, old = self._finished.popitem(last=False)
-            numbers = self._by_stan.get(old.lane, {})
-            for stan in old.stans:
+        self._numbers[txn.id] = (txn.lane, txn.stans)
+        if len(self._finished) > WHOLE_KEPT:
+            self._finished.popitem(last=False)
+        while len(self._numbers) > FINISHED_KEPT:
+            old_id, (lane, stans) = self._numbers.popitem(last=False)
+            numbers = self._by_stan.get(lane, {})
+            for stan in stans:
                 if numbers.get(stan) == old_id:
                     del numbers[stan]
