@@ -58,10 +58,11 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
 
 def reconcile(command: Caller) -> int:
     """0: all is decided; 1: something is unknown or needs a person, or records cannot be read."""
-    from agent.journal_source import records  # not needed by `bundle`
+    from agent.journal_source import Records  # not needed by `bundle`
 
     given = command.options
-    items, unreadable = reconciliation.latest(records(command, given.copy))
+    records = Records(command, given.copy)
+    items, unreadable = reconciliation.latest(records)
     found = reconciliation.rows(items, given.batch, given.lane)
     if given.csv is not None:
         _write(given.csv, reconciliation.csv_text(found))
@@ -69,6 +70,8 @@ def reconcile(command: Caller) -> int:
         command.print("".join(_json(row) + "\n" for row in found))
     else:
         command.print(reconciliation.text(found, command.language))
+    if records.absent:
+        print(phrase("records-absent", command.language, count=str(records.absent)), file=sys.stderr)
     if unreadable:
         print(phrase("records-unreadable", command.language, count=str(unreadable)), file=sys.stderr)
     return 1 if unreadable or any(row["kind"] in ("unknown", "parked") for row in found) else 0

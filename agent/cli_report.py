@@ -88,14 +88,16 @@ def watch(command: Caller) -> int:
 def report(command: Caller) -> int:
     """Text to the terminal, or a page or tables into files."""
     from agent import report as reports  # reads catalogues: not needed by `watch`
-    from agent.journal_source import records
+    from agent.journal_source import Records
     from agent.report_stories import read
 
     given = command.options
     now = datetime.fromtimestamp(time.clock_gettime(time.CLOCK_REALTIME), UTC)
     period = reports.Period(_moment(given.since, now), _moment(given.until, now))
-    reading = read(records(command, given.copy))
+    records = Records(command, given.copy)
+    reading = read(records)
     made = reports.build(reading, period, now.strftime("%Y-%m-%dT%H:%M:%SZ"), _samples(command, period))
+    made["absent"] = records.absent
     _show(command, made)
     return EXIT_NOT_WHOLE if made["unreadable"] else EXIT_WHOLE
 

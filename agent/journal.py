@@ -433,7 +433,7 @@ class Journal:
     def rows(self, after: int, limit: int) -> dict[str, Any]:
         """A page of records for those who only look (agent/journal_rows.py)."""
         with self._reading():
-            return page(self._connection, after, limit, self._head.seq)
+            return page(self._connection, after, limit, self._head.seq, self._archive, self.archived_upto)
 
     def counters(self) -> dict[str, int]:
         """Every named counter."""

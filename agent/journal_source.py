@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.archive_note import archived_upto
 from agent.cli_place import CommandError, Place
 from agent.journal_check import Unreadable, last_known_seq, readable_records
 from agent.journal_contract import JournalUnreadable, Row
@@ -35,43 +36,72 @@ class Caller(Protocol):
 Watched = Callable[[int, int], None]
 
 
-def records(command: Caller, copy: Path | None) -> Iterator[Row | None]:
+class Records:
     """Every record in its order; None stands for one that cannot be read. How far it is stands on the terminal.
 
-    Raises CommandError, JournalUnreadable.
+    `absent`: how many were archived into a file that is not at hand, known after the last. Iterating raises
+    CommandError, JournalUnreadable.
     """
+
+    def __init__(self, command: Caller, copy: Path | None) -> None:
+        self._command = command
+        self._copy = copy
+        self.absent = 0
+
+    def __iter__(self) -> Iterator[Row | None]:
+        for item in _items(self._command, self._copy):
+            if isinstance(item, int):
+                self.absent += item
+            else:
+                yield item
+
+
+def _items(command: Caller, copy: Path | None) -> Iterator[Row | int | None]:
+    """Records; a number says how many archived ones are not at hand."""
     progress = Progress(sys.stderr, lambda done, total: _words(command.language, done, total))
     try:
         if copy is not None:
-            yield from of_copy(copy, progress.at)
+            yield from _of_file(copy, progress.at)
             return
         try:
             yield from _of_agent(command, progress.at)
         except CommandError as error:
             if error.code != "C-NO-DAEMON":
                 raise
-            yield from of_stopped(_journal_of(command), progress.at)
+            journal = _journal_of(command)
+            _must_exist(journal)
+            with held(journal):
+                yield from _of_file(journal, progress.at)
     finally:
         progress.end()
 
 
-def of_copy(path: Path, watched: Watched = lambda done, total: None) -> Iterator[Row | None]:
+def of_copy(path: Path) -> Iterator[Row | None]:
     """Every record of a copy that `reversalctl export` made. Raises JournalUnreadable."""
-    if not path.exists():
-        raise JournalUnreadable("MISSING", path, "the file is missing", "check the path")
+    for item in _of_file(path, lambda done, total: None):
+        if not isinstance(item, int):
+            yield item
+
+
+def of_stopped(path: Path) -> Iterator[Row | None]:
+    """Of the journal of a stopped agent. Raises JournalLocked while one runs on it, JournalUnreadable."""
+    _must_exist(path)
+    with held(path):
+        yield from of_copy(path)
+
+
+def _of_file(path: Path, watched: Watched) -> Iterator[Row | int | None]:
+    _must_exist(path)
     with start_errors(path), image_of(path) as copy, reading(copy) as connection:
         yield from _rows(connection, path, watched)
 
 
-def of_stopped(path: Path, watched: Watched = lambda done, total: None) -> Iterator[Row | None]:
-    """Of the journal of a stopped agent. Raises JournalLocked while one runs on it, JournalUnreadable."""
+def _must_exist(path: Path) -> None:
     if not path.exists():
         raise JournalUnreadable("MISSING", path, "the file is missing", "check the path")
-    with held(path):
-        yield from of_copy(path, watched)
 
 
-def _of_agent(command: Caller, watched: Watched) -> Iterator[Row | None]:
+def _of_agent(command: Caller, watched: Watched) -> Iterator[Row | int | None]:
     """Up to the record that was the last one at the beginning."""
     after, head = 0, None
     while head is None or after < head:
@@ -81,6 +111,7 @@ def _of_agent(command: Caller, watched: Watched) -> Iterator[Row | None]:
             if told["seq"] <= head:
                 yield row_of(told)
         yield from (None for _ in page["unreadable"])
+        yield page["absent"]
         if page["next"] <= after:
             return
         after = page["next"]
@@ -93,13 +124,16 @@ def _journal_of(command: Caller) -> Path:
     return settings.load(command.place.configuration_file).journal.path
 
 
-def _rows(connection: sqlite3.Connection, path: Path, watched: Watched) -> Iterator[Row | None]:
+def _rows(connection: sqlite3.Connection, path: Path, watched: Watched) -> Iterator[Row | int | None]:
     if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'record'").fetchone()[0] == 0:
         raise JournalUnreadable("DAMAGED", path, "this is not a journal of this program", "check the path")
-    last = last_known_seq(connection)
+    last, upto = last_known_seq(connection), archived_upto(connection)
+    kept = 0
     for item in readable_records(connection, 1, last):
         watched(item.seq, last)
+        kept += item.seq <= upto
         yield None if isinstance(item, Unreadable) else item.row()
+    yield upto - kept
 
 
 def _words(language: str, done: int, total: int) -> str:

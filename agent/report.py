@@ -63,6 +63,7 @@ def build(reading: Reading, period: Period, now_utc: str, samples: Sequence[Mapp
         "until_utc": _stamp(period.until) or reading.last_utc,
         "records": reading.records,
         "unreadable": reading.unreadable,
+        "absent": 0,
         "last_record_utc": reading.last_utc,
         "sales": len(touched),
         "reversals": len(cases),

@@ -52,9 +52,11 @@ def _head(report: Mapping[str, Any]) -> Html:
         last=local_time(report["last_record_utc"]),
         now=local_time(report["made_utc"]),
     )
-    lost = ""
+    lost = escape("")
     if report["unreadable"]:
         lost = tag("div", tag("strong", _say("unreadable", count=str(report["unreadable"]))), class_="banner bad")
+    if report["absent"]:
+        lost = lost + tag("p", _say("absent", count=str(report["absent"])), class_="small")
     owed = _sums(money["open_amounts"]) or _say("owed-none")
     sums = tag("p", owed, class_="sums" if money["open"] else "sums good", id="sums")
     figures = [

@@ -66,6 +66,8 @@ class _Page:
         )
         if report["unreadable"]:
             yield from wrap(self._say("unreadable", count=str(report["unreadable"])), WIDTH)
+        if report["absent"]:
+            yield from wrap(self._say("absent", count=str(report["absent"])), WIDTH)
         yield from self._money()
 
     def _money(self) -> Iterator[str]:

@@ -12,13 +12,17 @@ import pytest
 
 from agent import reconciliation
 from agent.cli_place import CommandError
+from agent.journal_archive import archive_path
+from agent.journal_archiving import Window
 from agent.journal_rows import ROWS_MAX, row_of
-from agent.journal_source import of_copy, records
+from agent.journal_source import Records, of_copy
 from agent.progress import EVERY_S, Progress
 from agent.report_stories import read
 from tests.journal_scenes import SECRET, Home, entry, sale
 from tests.report_scenes import SILENCE, Shop, bad_week
 from tests.unit.status_samples import PANS
+
+PUBLIC = '{"amount_minor":100,"batch":"7","currency":"156"}'
 
 
 class Agent:
@@ -53,7 +57,7 @@ def test_pages_together_are_the_whole_journal_and_hold_no_secret(tmp_path: Path)
         sale(journal, f"t-{number}", "begun", "reversing", "reversed")
     journal.append([], {"stan:main": 7})
     agent = Agent(journal, limit=4)
-    found = list(records(agent, None))
+    found = list(Records(agent, None))
     assert [row.seq for row in found if row] == list(range(1, 17))
     assert agent.pages == 4
     assert SECRET not in json.dumps(journal.rows(0, 100)).encode()
@@ -64,7 +68,7 @@ def test_pages_together_are_the_whole_journal_and_hold_no_secret(tmp_path: Path)
 def test_what_is_written_meanwhile_belongs_to_the_next_report(tmp_path: Path) -> None:
     journal = Home(tmp_path).open()
     sale(journal, "a", "begun", "reversing")
-    assert [row.txn_id for row in records(Agent(journal, limit=1, more=9), None) if row] == ["a", "a"]
+    assert [row.txn_id for row in Records(Agent(journal, limit=1, more=9), None) if row] == ["a", "a"]
     journal.close()
 
 
@@ -88,15 +92,15 @@ def test_an_agent_that_does_not_run_is_read_from_its_files_and_one_that_refuses_
         )
 
     with pytest.raises(CommandError):
-        list(records(refusing("C-REFUSED"), None))
+        list(Records(refusing("C-REFUSED"), None))
     with pytest.raises(Exception, match=r"none\.toml"):  # it goes on to the configuration that names the journal
-        list(records(refusing("C-NO-DAEMON"), None))
+        list(Records(refusing("C-NO-DAEMON"), None))
 
 
 def test_a_reconciliation_has_every_transaction_of_a_journal_however_long(tmp_path: Path) -> None:
     shop = bad_week()
     journal = shop.journal(tmp_path).open()
-    found, unreadable = reconciliation.latest(records(Agent(journal, limit=3), None))
+    found, unreadable = reconciliation.latest(Records(Agent(journal, limit=3), None))
     journal.close()
     stories = read(shop.rows).stories
     assert unreadable == 0
@@ -144,3 +148,26 @@ def test_progress_stands_on_one_line_of_a_terminal_and_nowhere_else(terminal: bo
     progress.at(9, 1000)
     progress.end()
     assert screen.getvalue() == ("\r500 of 1000\r9 of 1000  \r         \r" if terminal else "")
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_what_is_archived_is_read_from_the_archive_or_counted_as_absent(tmp_path: Path, at_hand: bool) -> None:
+    home = Home(tmp_path)
+    journal = home.open()
+    for number in range(4):
+        for state in ("begun", "completed"):
+            one = entry(f"t-{number}", state, state == "begun", at_utc="2026-01-01T00:00:00Z", public=PUBLIC)
+            journal.append([one])
+    sale(journal, "open", "begun", "reversing")
+    window = Window("2026-02-01T00:00:00Z", "2026-03-06T00:00:00Z")
+    while journal.archive(window, "2026-03-05T00:00:00Z") is not None:
+        pass
+    if not at_hand:
+        archive_path(home.path).rename(tmp_path / "away")
+    source = Records(Agent(journal, limit=3), None)
+    found = [row.seq for row in source if row]
+    gone = 0 if at_hand else 8
+    assert journal.archived_upto >= 8
+    assert (found[0], found[-1], source.absent) == (gone + 1, journal.rows(0, 1)["head"], gone)
+    assert found == sorted(set(found))
+    journal.close()
