@@ -1,4 +1,4 @@
-"""One heap for all threads, and back goes what only the start needed: parsed files, compiled patterns, free pieces."""
+"""One heap for all threads, and back goes what only the start needed: parsed files, patterns, free pieces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _M_ARENA_MAX = -8
 
 
 def one_heap() -> None:
-    """Before the first thread: each would get a heap of its own, which gains nothing where one thread runs at a time."""
+    """Before the first thread: each would get a heap of its own; one thread runs at a time anyway."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)

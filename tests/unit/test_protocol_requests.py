@@ -20,7 +20,9 @@ def test_every_kind_can_be_built_and_packed(name: str) -> None:
 def test_every_message_of_the_session_can_be_built(name: str) -> None:
     profile = shipped(name)
     for message in profile.session.messages:
-        built = build_network_message(profile, message, facts(profile, "sale"), totals="0" * 62, details="01" + "0" * 40, count="0001")
+        built = build_network_message(
+            profile, message, facts(profile, "sale"), totals="0" * 62, details="01" + "0" * 40, count="0001"
+        )
         assert built.get(11) == "000007"
         assert built.mti == profile.session.messages[message].mti
 
