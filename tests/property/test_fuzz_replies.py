@@ -140,8 +140,8 @@ class EvilHost:
             if sent.mti == "0400":
                 self._burst(frame[:ENVELOPE_BYTES], sent, writer)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the agent has heard enough of this connection
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the agent has heard enough of this connection, or the attack is over
         finally:
             writer.close()
 
