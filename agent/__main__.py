@@ -14,8 +14,8 @@ DEFAULT_CONFIGURATION = Path("/etc/reversald/reversald.toml")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """An exit code (`agent/daemon.py` has the list)."""
-    options = _options(argv)
-    with lean.without(lean.OPENSSL):
+    with lean.without((*lean.OPENSSL, *lean.COMPRESSORS)):
+        options = _options(argv)  # argparse loads shutil
         import asyncio  # noqa: F401  these three use OpenSSL where there is one
         import hashlib  # noqa: F401
         import hmac  # noqa: F401

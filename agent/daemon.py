@@ -36,7 +36,6 @@ from agent.rpc import Limits, Peer, RpcServer
 from agent.second_copy import SecondCopy
 from agent.session_room import SessionRoom
 from agent.show_only import ShowOnly
-from agent.status import StatusWriter
 from agent.vault import Vault, VaultError
 from protocol.errors import AgentError
 
@@ -138,6 +137,7 @@ class Daemon(Listener):
         self.devices.ask_about(self.loop.pending())
         if self.loop.lanes_owed():
             await asyncio.sleep(HEAD_START_S)
+        self.journal.take_room()
         await self._survey()
         self.front = self._make_front()
         self.front.catch_up()
@@ -524,6 +524,7 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
         vault,
         store.highwater,
         presize_bytes=store.presize_bytes,
+        room_later=True,
         reserve_bytes=store.reserve_bytes,
         create=new,
         pending_max=0,  # the loop takes each with `checked`
@@ -532,9 +533,7 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
 
 
 def _make_desk(on_change: Callable[[Any], None]) -> Any:
-    with lean.without(lean.COMPRESSORS), lean.hollow(lean.DEBUGGERS):
-        import shutil  # noqa: F401  for pyudev, which asks for it later
-
+    with lean.hollow(lean.DEBUGGERS):
         from drivers.desk import Desk  # construct and pyserial cost 5 MB and 40 ms: only where there are devices
         from drivers.usb_bench import bench_backend
 

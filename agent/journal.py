@@ -83,6 +83,7 @@ class Journal:
         self._clock = clock
         self._head = opened.head
         self._room = room
+        self._room_owed = False
         self._doubt = ""  # why no further call is answered; "" while all is well
         self._times = CommitTimes()
         self._written = Written()
@@ -109,6 +110,7 @@ class Journal:
         pending_max: int | None = None,
         checkpoint_frames: int = space.CHECKPOINT_FRAMES,
         settle_records: int = SETTLE_RECORDS,
+        room_later: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> Journal:
         """Opens the journal and checks it; creates it on a first start (vault.fresh) or where `create` allows it.
@@ -116,6 +118,7 @@ class Journal:
         `presize_bytes` of room for acknowledgements are taken at once (0: none), `reserve_bytes` of the disk stay free
         of new sales, `max_bytes` is the most that the database may hold, `check_last` how many records are walked
         (None: all), after `checkpoint_frames` pages the log is emptied, after `settle_records` the tables are settled.
+        `room_later`: where the disk is at ease the log gets its full length with `take_room`, soon.
         With more than `pending_max` pending ones the owner takes each with `checked` (None: all are checked here).
         Raises JournalUnreadable and JournalLocked.
         """
@@ -128,13 +131,22 @@ class Journal:
                 journal = cls(path, opened, vault, clock, room)
                 opened.standing.records_max = settle_records
                 journal._reserve_bytes, journal._bytes_max = reserve_bytes, max_bytes
-                room.take(reserve_bytes)
+                journal._room_owed = room_later and room.may_wait
+                if not journal._room_owed:
+                    room.take(reserve_bytes)
             vault.settle()
         except BaseException:
             keep_for_ever(opened.connection)
             opened.lock.release()
             raise
         return journal
+
+    def take_room(self) -> None:
+        """What `open` left for later. Raises JournalFailed."""
+        if self._room_owed:
+            with self._in_doubt("room"):
+                self._room.take(self._reserve_bytes)
+            self._room_owed = False
 
     def shrink(self) -> None:
         """Gives back the pages that the checks of the start have read: up to 2 MB. Source: SQLite, its pragmas."""

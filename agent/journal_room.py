@@ -46,6 +46,11 @@ class Room:
         if self.rows:
             self._ballast.take(reserve_bytes)
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether `take` has time: the ballast holds the log's room, and the disk has more than enough."""
+        return self._ballast.held and space.bytes_free(self._directory) >= 2 * self._keep_bytes + self._log_bytes
+
     def _fill(self, needed_bytes: int) -> None:
         if space.bytes_free(self._directory) < needed_bytes:
             self._ballast.give_up()

@@ -5,7 +5,7 @@ OpenSSL of the system: asyncio has it for TLS streams, hashlib for faster hashes
 less to carry and 15 ms sooner on the wire. A lane with TLS loads it later, as if nothing had been.
 
 Debuggers: construct imports pdb for its `Debugger` and pickle for its `Pickled`, which nothing here uses: 0.9 MB.
-Compressors: pyudev asks `ctypes.util`, which asks `tempfile` and `shutil`, which pack archives: 0.4 MB.
+Compressors: shutil packs archives with them, and pyudev asks for it by way of `ctypes.util`: 0.4 MB.
 """
 
 from __future__ import annotations

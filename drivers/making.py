@@ -20,7 +20,6 @@ from drivers.pinpad_ipp import IppPinPad
 from drivers.port import BytePort
 from drivers.printer_escpos import EscposPrinter, PrinterModel, PrintMemory
 from drivers.reader_ccid import CcidReader
-from drivers.reader_neo2 import NeoReader
 from drivers.serial_port import open_port
 from protocol.frozen import dataclass
 
@@ -67,6 +66,8 @@ class DeviceMaker:
             case "ccid-serial" | "ccid-usb":
                 return lambda: CcidReader(port, self._opener(port, USB_CCID))
             case "neo2":
+                from drivers.reader_neo2 import NeoReader  # its frames cost 0.2 MB; most terminals have no such reader
+
                 return lambda: NeoReader(port, self._opener(port, USB_CCID))
         raise PortAddressError(f"no driver is called {setting.driver!r}", "ccid-serial, ccid-usb, neo2, ipp or escpos")
 
