@@ -105,7 +105,7 @@ class Daemon(Listener):
             lambda: self.loop.lanes.values(),
             lambda: self.loop.next_wake(),
         )
-        self.outcomes = OutcomeDesk(self.loop.all_ended)
+        self.outcomes = OutcomeDesk(self.loop.all_ended, lambda: self.journal.commit_s)
         self.front: Front | None = None
         self.api = Api(self.loop, configuration.policy.confirm, None, {}, self._reload_asked, self.devices)
         self.rights = Rights(configuration.rights)
