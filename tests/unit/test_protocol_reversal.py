@@ -19,8 +19,9 @@ from tests.unit.protocol_samples import CHIP, PAN, PIN_BLOCK, PROFILES, TRACK2, 
 class _Forgetful(Codec):
     """A codec that loses the amount when it reads."""
 
-    def unpack(self, body: bytes) -> Message:
-        return super().unpack(body).with_fields({4: None})
+    def unpack_and_locate(self, body: bytes) -> tuple[Message, dict[int, tuple[int, int]]]:
+        message, places = super().unpack_and_locate(body)
+        return message.with_fields({4: None}), places
 
 
 NOTHING = Learnt()
