@@ -40,7 +40,7 @@ from agent.vault import Vault, VaultError
 from protocol.errors import AgentError
 
 if TYPE_CHECKING:
-    import argparse
+    from types import SimpleNamespace
 
     from agent.front import Front
     from agent.gateway import Gateway
@@ -544,7 +544,7 @@ async def _run(configuration: settings.Configuration, *, new_journal: bool, prof
     return await Daemon(configuration, new_journal=new_journal, profiles=profiles).run()
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
     """What the command line asks for (`agent/__main__.py`); an exit code."""
     profiles = ProfileShelf()
     footprint.one_heap()
