@@ -113,6 +113,8 @@ def render(
 
 def columns(text: str) -> int:
     """Columns of a text on a terminal: Chinese characters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text
