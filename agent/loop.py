@@ -223,7 +223,11 @@ class Loop(Turns):
         """What a person can have tried now; what still waits for its first try goes on with that at once."""
         for share in self._backlog.lanes.values():
             share.not_before = 0.0
-        return [txn.id for txn in self._book.live.values() if txn.state in OWED and txn.frozen and not txn.held]
+        return [
+            txn.id
+            for txn in self._book.live.values()
+            if txn.state in OWED and txn.frozen and not txn.held and not txn.undecided
+        ]
 
     def reserve(self, lane_name: str, *, wanted: bool) -> None:
         """A sale waits for this lane, or does not any more."""

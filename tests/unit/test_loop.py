@@ -13,7 +13,7 @@ from agent.lane import Gate, Lane, Listener, Order, RefusedError
 from agent.loop import Loop
 from agent.outcomes import Exchange, Lost, Unsent
 from agent.records import State, Transaction
-from tests.dialogue import PAN, policy
+from tests.dialogue import PAN, answered, policy
 from tests.simulation.memory_journal import MemoryJournal
 
 CARD = {"pan": PAN, "expiry": "3012", "pos_entry_mode": "012"}
@@ -208,3 +208,16 @@ def test_a_reversal_of_its_own_number_takes_two_numbers_at_once() -> None:
     txn = world.loop.begin("main", order)
     assert (txn.stan, txn.own_stan) == ("000001", "000002")
     assert world.journal.counters()["stan:main"] == 2
+
+
+def test_a_retry_of_all_leaves_out_what_nobody_has_decided() -> None:
+    """It would be refused, and the others would not be tried."""
+    world = World(policy=replace(policy(), nobody_knows="park"))
+    undecided = world.loop.begin("main", Order("R1", "sale", 1250, CARD, driver="application"))
+    world.loop.handle(undecided.id, answered("00"))
+    world.later(121)
+    owed = world.begin("R2")
+    world.lose()
+    world.lose()
+    assert [txn.undecided for txn in world.loop.pending()] == [True, False]
+    assert world.loop.to_retry() == [owed.id]
