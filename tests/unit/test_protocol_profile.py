@@ -218,7 +218,7 @@ def test_files_that_are_no_profiles_are_told(tmp_path: Path) -> None:
     ("name", "code", "verdict"),
     [
         ("unionpay-pos", "00", "done"),
-        ("unionpay-pos", "12", "done"),
+        ("unionpay-pos", "12", "overtaken"),
         ("unionpay-pos", "25", "overtaken"),
         ("unionpay-pos", "A0", "retry"),
         ("unionpay-pos", "77", "later"),
@@ -227,6 +227,8 @@ def test_files_that_are_no_profiles_are_told(tmp_path: Path) -> None:
         ("unionpay-pos", "", "retry"),
         ("nac-edc", "25", "park"),
         ("nac-edc", "12", "park"),
+        ("iso87-ascii", "12", "overtaken"),
+        ("iso87-ascii", "21", "overtaken"),
         ("iso93", "400", "done"),
         ("iso93", "480", "done"),
         ("iso93", "000", "retry"),
