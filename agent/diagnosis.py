@@ -87,6 +87,9 @@ BY_RESPONSE_CODE: dict[str, str] = {
     "A0": "D-MAC-REFUSED",
 }
 
+# What the loop says of a reversal that it cannot make (agent/loop_turns.py, `_set_aside`): no person held it.
+SET_ASIDE = "by agent: its reversal cannot be made"
+
 _ENDED: dict[State, str] = {
     State.COMPLETED: "D-COMPLETED",
     State.DECLINED: "D-DECLINED",
@@ -241,6 +244,8 @@ def _no_lane(txn: Transaction, surroundings: Surroundings) -> Finding | None:
 def _held(txn: Transaction, surroundings: Surroundings) -> Finding | None:
     if not txn.held:
         return None
+    if SET_ASIDE in _last_word(txn)[1]:
+        return Finding("D-NOT-MADE", shown=("said",))
     return Finding("D-HELD", shown=("said",), beneath=_obstacle(txn, surroundings).code)
 
 

@@ -47,7 +47,7 @@ from agent.events import (
 from agent.policy import Policy
 from agent.records import Closing, State, Transaction
 from protocol.frozen import replace
-from protocol.reversal import learn, reason_code, render
+from protocol.reversal import learn, reason_of_try, render
 
 Decision = tuple[Transaction, tuple[Effect, ...]]
 
@@ -180,7 +180,7 @@ def attempt(record: Transaction, event: Wake, now: Now, policy: Policy) -> Decis
     body = render(
         record.frozen,
         repeat=record.left,
-        reason_code=reason_code(policy.profile, record.reason),
+        reason_code=reason_of_try(record.frozen, policy.profile, record.reason, refused=bool(record.last_code)),
         stamp=now.stamp,
         stan=event.stan,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.currency import money
-from agent.diagnosis import error_code, error_text, response_text
+from agent.diagnosis import SET_ASIDE, error_code, error_text, response_text
 from agent.journal_contract import Row
 from agent.records import Evidence, State, Transaction, load
 from agent.said import said
@@ -102,6 +102,11 @@ def _woken(before: Transaction, after: Transaction) -> str:
     return "not-confirmed" if before.state is State.APPROVED else "no-report"
 
 
+def _by_whom(before: Transaction, after: Transaction) -> str:
+    set_aside = any(SET_ASIDE in f"{piece.what}: {piece.detail}" for piece in after.evidence[len(before.evidence) :])
+    return "set-aside" if set_aside else "person"
+
+
 _TELLERS: Mapping[str, Callable[[Transaction, Transaction], str]] = {
     "HostChosen": lambda before, after: "host-chosen",
     "Unsent": _unsent,
@@ -114,9 +119,9 @@ _TELLERS: Mapping[str, Callable[[Transaction, Transaction], str]] = {
     "Restart": lambda before, after: "restart",
     "Resume": lambda before, after: "resume",
     "Retry": lambda before, after: "retry",
-    "Hold": lambda before, after: "person",
-    "Release": lambda before, after: "person",
-    "Park": lambda before, after: "person",
+    "Hold": _by_whom,
+    "Release": _by_whom,
+    "Park": _by_whom,
     "Settle": lambda before, after: "settled",
 }
 

@@ -112,6 +112,23 @@ def reason_code(profile: Profile, reason: str) -> str:
     return code
 
 
+def reason_of_try(frozen: FrozenReversal, profile: Profile, reason: str, *, refused: bool) -> str:
+    """Gives the code that the next try tells; "" where the stored message keeps its own.
+
+    `refused`: the host answered the last try and did not take it; the profile may want to say so.
+    A code that does not fit the stored message (the profile was changed since) never keeps a reversal from leaving.
+    """
+    rules = profile.reversal
+    code = rules.reason_after_refusal if refused and rules.reason_after_refusal else rules.reasons.get(reason, "")
+    for slot in frozen.slots:
+        if slot.name == "reason" and code:
+            try:
+                _spliced(slot, code)
+            except MessageError:
+                return ""
+    return code
+
+
 def identity_of(request: Message) -> dict[str, str]:
     """Gives what an answer is compared with: MTI and elements by number, none of them secret."""
     identity = {"mti": request.mti}

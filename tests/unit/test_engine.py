@@ -274,6 +274,25 @@ def test_an_acknowledgement_clears_nothing_unless_its_mac_verifies(mac: str) -> 
     assert not dialogue.record.sending
 
 
+def _reason(dialogue: Dialogue) -> str:
+    return dialogue.policy.profile.codec.unpack(dialogue.sent().body).get(39)
+
+
+def test_the_try_after_a_refusal_says_so_and_the_one_after_silence_gives_the_first_reason() -> None:
+    dialogue = tried()
+    assert _reason(dialogue) == "98"
+    assert _reason(dialogue.feed(answered("96", "reversal")).feed(Wake())) == "06"
+    assert _reason(dialogue.feed(TIMEOUT).feed(Wake())) == "98"
+
+
+def test_a_profile_that_was_changed_to_a_reason_that_does_not_fit_stops_no_reversal() -> None:
+    strict = policy()
+    reversal = replace(strict.profile.reversal, reasons={"timeout": "098"})
+    changed = replace(strict, profile=replace(strict.profile, reversal=reversal))
+    owed = Dialogue(transaction(), policy()).begun().feed(TIMEOUT).record
+    assert _reason(Dialogue(owed, changed).feed(Wake())) == "98"
+
+
 def test_a_code_that_calls_people_does_so_once_and_the_tries_go_on() -> None:
     dialogue = tried().feed(answered("87", "reversal"))
     assert dialogue.has(Alarm)

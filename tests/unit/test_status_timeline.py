@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.events import Event, Lost, Noticed, Park, Release, Restart, Retry, Settle, Unsent, Wake
+from agent.events import Event, Hold, Lost, Noticed, Park, Release, Restart, Retry, Settle, Unsent, Wake
 from agent.folded_story import folded
 from agent.journal_contract import Row
 from agent.records import dump
@@ -87,6 +87,12 @@ def test_what_people_did_bears_their_name_and_reason() -> None:
     assert "a person must act" in told[2]
     assert told[5] == "A person ordered a try now."
     assert told[-1] == "Closed by anna (confirmed by wei): adjusted by hand; the bank's reference is B-77."
+
+
+def test_what_the_agent_set_aside_is_not_told_as_a_persons_act() -> None:
+    why = "its reversal cannot be made: this value does not fit"
+    told = Story().feed(TIMEOUT, Park("agent", why), Hold("agent", why)).told()
+    assert all(sentence.startswith("The agent sets it aside") for sentence in told[2:])
 
 
 def test_a_late_approval_is_kept_as_evidence_and_said() -> None:
