@@ -145,7 +145,7 @@ class Loop(Turns):
         if lane.closed is not None:
             raise RefusedError(lane.closed.code, lane.closed.text, lane.closed.hint)
         objection = self.objection(lane)
-        if objection and not lane.warn_only:
+        if objection and not (lane.warn_only and lane.name not in self.unreadable_lanes()):
             raise RefusedError("A-PENDING", objection, "see reversalctl list; reversals are being sent")
         self._journal.admit()
 

@@ -59,6 +59,7 @@ class LoopView(Protocol):
 
     def pending(self) -> list[Transaction]: ...
     def objection(self, lane: Lane) -> str: ...
+    def unreadable_lanes(self) -> set[str]: ...
     def orphaned_lanes(self) -> set[str]: ...
 
 
@@ -164,7 +165,9 @@ def _blocked(loop: LoopView, store: StoreHealth) -> dict[str, str]:
     """The lanes that may not start a sale, and why."""
     if store_full(store):
         return dict.fromkeys(loop.lanes, _NO_ROOM)
-    reasons = {name: loop.objection(lane) for name, lane in loop.lanes.items() if not lane.warn_only}
+    unreadable = loop.unreadable_lanes()
+    blocking = {name: lane for name, lane in loop.lanes.items() if name in unreadable or not lane.warn_only}
+    reasons = {name: loop.objection(lane) for name, lane in blocking.items()}
     reasons |= {name: lane.closed.text for name, lane in loop.lanes.items() if lane.closed is not None}
     return {name: reason for name, reason in reasons.items() if reason}
 

@@ -157,7 +157,7 @@ def test_an_item_that_cannot_be_sent_goes_to_a_person_and_the_others_flow() -> N
     poison = world.loop.find("main", "POISON")
     assert poison
     assert poison.frozen
-    broken = replace(poison, reason="a reason that this host does not know")
+    broken = replace(poison, frozen=replace(poison.frozen, mti="no message type"))
     world.loop._book.live[poison.id] = replace(broken, wake_at=poison.wake_at)
     world.later(3600)
     after = world.loop.find("main", "POISON")
