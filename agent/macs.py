@@ -23,8 +23,10 @@ from protocol.secret import Key
 # The only MAC command of the PIN pad family in use: ISO 9797-1 algorithm 3 with zero padding
 # (ANSI X9.19), 8 bytes (drivers/pinpad_ipp.py).
 PAD_CORE = "retail"
-SINGLE_LENGTH_HEX = 16
+SINGLE_LENGTH_HEX, DOUBLE_LENGTH_HEX = 16, 32
 PAD_MAC_BYTES = 8
+# An algorithm whose input is always two blocks: chained by us, they cost the pad two commands.
+TWO_BLOCKS = "up-ecb"
 
 
 class MacUnavailable(AgentError):
@@ -104,12 +106,20 @@ Submit = Callable[[Callable[[PinPad], bytes], float], Awaitable[bytes]]
 def pad_objection(rules: MacRules, session_key_hex: str) -> str:
     """Why a pad that only does algorithm 3 cannot make this MAC; "" if it can.
 
-    With a single-length key algorithm 3 is the plain CBC MAC: K1 = K2, and its last two steps undo each other.
+    With a single-length key algorithm 3 is the plain CBC MAC: K1 = K2, and its last two steps undo each other. With a
+    double-length key it is triple DES of a single block, of which triple DES CBC can be made block by block.
     """
     core, _ = prepare(rules, bytes(8))
     if core == PAD_CORE or (core == "cbc" and len(session_key_hex) == SINGLE_LENGTH_HEX):
         return ""
+    if _by_blocks(rules, session_key_hex):
+        return ""
     return f"a PIN pad computes {PAD_CORE!r} MACs only; {rules.algorithm!r} with this key needs {core!r}"
+
+
+def _by_blocks(rules: MacRules, session_key_hex: str) -> bool:
+    """Whether the pad makes the core of this MAC one block at a time."""
+    return rules.algorithm == TWO_BLOCKS and len(session_key_hex) == DOUBLE_LENGTH_HEX
 
 
 class PinPadMac:
@@ -126,13 +136,11 @@ class PinPadMac:
         self._submit = submit
         self._session_key_hex = session_key_hex
         self._deadline_s = deadline_s
+        self._core = _chained if _by_blocks(rules, session_key_hex) else _at_once
 
     async def mac(self, data: bytes) -> bytes:
         _, prepared = prepare(self._rules, data)
-        core = await self._ask(prepared)
-        if len(core) != PAD_MAC_BYTES:
-            raise MacUnavailable(f"the PIN pad gave {len(core)} bytes instead of {PAD_MAC_BYTES}")
-        return finish(self._rules, core)
+        return finish(self._rules, await self._ask(prepared))
 
     def mac_now(self, data: bytes) -> bytes | None:
         return None
@@ -145,14 +153,33 @@ class PinPadMac:
 
     async def _ask(self, prepared: bytes) -> bytes:
         """The pad's answer within the deadline; whatever goes wrong there becomes MacUnavailable."""
-        key = self._session_key_hex
+        core, key = self._core, self._session_key_hex
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await self._submit(lambda pad: pad.mac(prepared, key), self._deadline_s)
+                return await self._submit(lambda pad: core(pad, prepared, key), self._deadline_s)
         except TimeoutError:
             raise MacUnavailable(f"the PIN pad did not answer within {self._deadline_s:g} s") from None
+        except MacUnavailable:
+            raise
         except (AgentError, OSError) as error:
             raise MacUnavailable(f"the PIN pad failed: {error}") from error
+
+
+def _at_once(pad: PinPad, prepared: bytes, session_key_hex: str) -> bytes:
+    """The whole input in one command. Raises MacUnavailable for an answer of another length."""
+    core = pad.mac(prepared, session_key_hex)
+    if len(core) != PAD_MAC_BYTES:
+        raise MacUnavailable(f"the PIN pad gave {len(core)} bytes instead of {PAD_MAC_BYTES}")
+    return core
+
+
+def _chained(pad: PinPad, prepared: bytes, session_key_hex: str) -> bytes:
+    """CBC by hand: each block is XORed with what the pad made of the one before. Raises as `_at_once`."""
+    core = bytes(PAD_MAC_BYTES)
+    for start in range(0, len(prepared), PAD_MAC_BYTES):
+        block = bytes(one ^ other for one, other in zip(core, prepared[start : start + PAD_MAC_BYTES], strict=True))
+        core = _at_once(pad, block, session_key_hex)
+    return core
 
 
 async def verdict(profile: Profile, provider: MacProvider, body: bytes) -> MacVerdict:
