@@ -17,6 +17,7 @@ from typing import Any
 from agent.config_keys import Report
 from agent.config_schema import Agent, Checkout, DeviceConfig, Gateway, Journal, Keys, Lane, PendingLimits, Policy, Tls
 from agent.macs import pad_objection
+from agent.private_file import open_to_others
 from protocol.errors import AgentError, MacError
 from protocol.profile import Profile
 from protocol.secret import Key
@@ -285,7 +286,7 @@ def check_private(file: Path, where: str, report: Report) -> bool:
         return False
     if not stat.S_ISREG(mode):
         report.add(where, f"{file} is no regular file", "name a file")
-    elif mode & 0o077:
+    elif open_to_others(file, mode):
         report.add(where, f"{file} has mode {stat.S_IMODE(mode):04o}: others may read it", f"chmod 0600 {file}")
     elif not os.access(file, os.R_OK):
         report.add(where, f"{file} cannot be read", "it must belong to the daemon's user")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from agent.alerts import PAPER_LOW
 from agent.config_schema import Configuration
 from agent.power import SYSFS, Power, power
+from agent.private_file import open_to_others
 from agent.said import coded, said
 from agent.status_text import signed
 from agent.texts import Text
@@ -274,25 +275,32 @@ def _keys(bench: Bench) -> Iterator[Finding]:
     files += [lane.mac_key_file for lane in bench.configuration.lanes]
     files += [lane.tls.client_key for lane in bench.configuration.lanes if lane.tls]
     for file in dict.fromkeys(path for path in files if path is not None):
-        yield _private(file, "T-KEYS", 0o077)
+        yield _private(file, "T-KEYS")
 
 
 def _rights(bench: Bench) -> Iterator[Finding]:
     if bench.configuration is None:
         return
-    yield _private(bench.configuration.agent.state_dir, "T-RIGHTS", 0o077)
-    yield _private(bench.configuration.source, "T-RIGHTS", 0o002)
+    yield _private(bench.configuration.agent.state_dir, "T-RIGHTS")
+    yield _not_writable(bench.configuration.source)
 
 
-def _private(path: Path, code: str, forbidden: int) -> Finding:
+def _private(path: Path, code: str) -> Finding:
     try:
-        found = path.stat()
+        mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         return Finding(code, "fail", str(path), _quoted(error.strerror or ""))
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & forbidden:
+    if open_to_others(path, mode):
         return Finding(code, "fail", str(path), _quoted(f"mode {mode:04o}"))
-    return Finding(code, "pass", str(path), _seen("private") if forbidden == 0o077 else _quoted(f"mode {mode:04o}"))
+    return Finding(code, "pass", str(path), _seen("private"))
+
+
+def _not_writable(path: Path) -> Finding:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        return Finding("T-RIGHTS", "fail", str(path), _quoted(error.strerror or ""))
+    return Finding("T-RIGHTS", "fail" if mode & 0o002 else "pass", str(path), _quoted(f"mode {mode:04o}"))
 
 
 def _udev(bench: Bench) -> Iterator[Finding]:

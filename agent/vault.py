@@ -23,7 +23,6 @@ import binascii
 import hashlib
 import hmac
 import os
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -31,7 +30,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from agent.durable_file import create_durably, rename_durably, replace_durably
-from protocol.errors import AgentError
+from agent.private_file import read_private
+from agent.vault_error import VaultError
+
+__all__ = ["Vault", "VaultError"]
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 4
@@ -40,12 +42,6 @@ TAG_BYTES = 16
 DESTROYED = "destroyed"
 BLOB_VERSION = b"\x01"
 _HEADER_BYTES = len(BLOB_VERSION) + KEY_ID_BYTES + NONCE_BYTES
-
-
-class VaultError(AgentError):
-    """A key file cannot be used, or a sealed body does not open with the keys at hand."""
-
-    code = "E-VAULT"
 
 
 class Vault:
@@ -215,14 +211,7 @@ def _key_id(key: bytes) -> str:
 
 def _load(key_file: Path) -> tuple[list[bytes], dict[str, bytes]]:
     """The keys, and what is left of destroyed ones. Raises VaultError."""
-    try:
-        status = os.stat(key_file)
-        content = key_file.read_bytes()
-    except OSError as error:
-        raise VaultError(
-            f"key file {key_file} cannot be read: {error.strerror}", "restore it from its backup"
-        ) from error
-    _refuse_open_to_others(key_file, status)
+    content = read_private("key file", key_file, "restore it from its backup")
     if len(content) == KEY_BYTES:
         return [content], {}
     keys: list[bytes] = []
@@ -235,16 +224,6 @@ def _load(key_file: Path) -> tuple[list[bytes], dict[str, bytes]]:
         else:
             keys.append(_decode_line(key_file, number, line))
     return keys, destroyed
-
-
-def _refuse_open_to_others(key_file: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise VaultError(f"key file {key_file} is not a regular file")
-    if status.st_mode & 0o077:
-        raise VaultError(
-            f"key file {key_file} has mode {stat.S_IMODE(status.st_mode):04o}: others may read it",
-            f"chmod 0600 {key_file}, and change the key if others could have read it",
-        )
 
 
 def _key_lines(content: bytes) -> list[tuple[int, bytes]]:
