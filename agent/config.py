@@ -34,6 +34,7 @@ from agent.config_schema import (
     Retry,
     Rights,
     Tls,
+    Wrapping,
 )
 from agent.toml_lines import locate
 from protocol.profile import load_profile
@@ -55,6 +56,7 @@ __all__ = [
     "Retry",
     "Rights",
     "Tls",
+    "Wrapping",
     "effective",
     "load",
     "needs_restart",
@@ -139,13 +141,21 @@ def _with_places(parts: dict[str, Any], here: Path) -> dict[str, Any]:
         **parts,
         "agent": agent,
         "journal": _below(parts["journal"], state_dir),
-        "keys": _below(parts["keys"], state_dir),
+        "keys": _keys_with_places(parts["keys"], state_dir),
         "policy": _below(parts["policy"], here),
         "alerts": _below(parts["alerts"], agent.run_dir if agent else here),
         "selftest": _below(parts["selftest"], here),
         "profiles_directories": tuple(here / directory for directory in parts["profiles_directories"]),
         "lanes": tuple(_lane_with_places(lane, here) for lane in parts.get("lanes", ())),
     }
+
+
+def _keys_with_places(keys: Keys | None, state_dir: Path) -> Keys | None:
+    if keys is None:
+        return None
+    wrappings = tuple(_below(wrapping, state_dir) for wrapping in keys.wrappings)
+    placed: Keys = _below(dataclasses.replace(keys, wrappings=wrappings), state_dir)
+    return placed
 
 
 def _lane_with_places(lane: Lane | None, here: Path) -> Lane | None:

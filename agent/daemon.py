@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent import config as settings
-from agent import footprint, hardening, lean, logs
+from agent import footprint, hardening, key_sources, lean, logs
 from agent.api import Api
 from agent.events import Alarm, Slip
 from agent.journal import Journal
@@ -518,7 +518,9 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
         directory.mkdir(mode=0o755 if directory == configuration.agent.run_dir else 0o700, parents=True, exist_ok=True)
     if new and not store.path.exists() and store.highwater.exists():
         store.highwater.rename(store.highwater.with_name(store.highwater.name + ".lost"))
-    vault = Vault.open_or_create(configuration.keys.data_key_file, (store.path, store.highwater))
+    keys = configuration.keys
+    sources = key_sources.wrappers(keys.wrappings)
+    vault = Vault.open_or_create(keys.data_key_file, (store.path, store.highwater), sources)
     journal = Journal.open(
         store.path,
         vault,
@@ -529,6 +531,7 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
         create=new,
         pending_max=0,  # the loop takes each with `checked`
     )
+    vault.sweep()
     return journal, vault
 
 
@@ -557,6 +560,9 @@ def run(options: SimpleNamespace) -> int:
         return EX_CONFIG
     if options.check_config or options.print_config:
         print(settings.effective(configuration) if options.print_config else f"{options.config}: no errors")
+        if options.check_config:
+            for note in key_sources.notes(configuration.keys):
+                print(f"note: {note}")
         return 0
     if options.command == "gateway" and not configuration.gateways:
         print(f"E-GATEWAY: {options.config} has no [[gateway]]; docs/gateway.md shows one", file=sys.stderr)

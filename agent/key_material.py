@@ -42,5 +42,6 @@ def key_of(line: bytes, what: str, path: Path, number: int) -> bytes:
     except binascii.Error:
         key = b""
     if len(key) != KEY_BYTES:
-        raise VaultError(f"{what} {path}, line {number}: not {KEY_BYTES} bytes in base64", f"restore the {what}")
+        hint = f"restore the {what} from its backup"
+        raise VaultError(f"{what} {path}, line {number}: not {KEY_BYTES} bytes in base64", hint)
     return key

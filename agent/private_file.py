@@ -21,9 +21,15 @@ FILE_BYTES_MAX = 1 << 20
 _OTHERS, _GROUP_READS = 0o077, 0o040
 
 
+def is_credential(path: Path) -> bool:
+    """Whether systemd put it there, for one service and for as long as that runs."""
+    own = os.environ.get("CREDENTIALS_DIRECTORY")
+    return path.is_relative_to(CREDENTIALS) or (own is not None and path.parent == Path(own))
+
+
 def open_to_others(path: Path, mode: int) -> bool:
     """Whether more than the owner may use a file with this mode."""
-    return bool(mode & (_OTHERS & ~_GROUP_READS if _is_credential(path) else _OTHERS))
+    return bool(mode & (_OTHERS & ~_GROUP_READS if is_credential(path) else _OTHERS))
 
 
 def read_private(what: str, path: Path, hint: str) -> bytes:
@@ -49,8 +55,3 @@ def refuse_open_to_others(what: str, path: Path, status: os.stat_result) -> None
             f"{what} {path} has mode {stat.S_IMODE(status.st_mode):04o}: others may read it",
             f"chmod 0600 {path}, and change the key if others could have read it",
         )
-
-
-def _is_credential(path: Path) -> bool:
-    own = os.environ.get("CREDENTIALS_DIRECTORY")
-    return path.is_relative_to(CREDENTIALS) or (own is not None and path.parent == Path(own))

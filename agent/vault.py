@@ -19,6 +19,7 @@ import hmac
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,6 +27,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from agent.key_file import KeyFile, Keyring
 from agent.key_material import KEY_BYTES, KEY_ID_BYTES, derive, id_of
 from agent.vault_error import VaultError
+
+if TYPE_CHECKING:
+    from agent.key_envelope import Envelope
+    from agent.key_wrapper import KeyWrapper
 
 __all__ = ["Vault", "VaultError"]
 
@@ -65,23 +70,26 @@ class Vault:
         return f"Vault(key_id={self.key_id!r})"
 
     @classmethod
-    def open(cls, key_file: Path) -> Vault:
-        """The vault of an existing key file. Raises VaultError, with what to do, if it cannot be used."""
-        file = KeyFile(key_file)
+    def open(cls, key_file: Path, wrappers: Sequence[KeyWrapper] = ()) -> Vault:
+        """The vault of an existing key file. Raises VaultError, with what to do, if it cannot be used.
+
+        `wrappers`: what it may be wrapped under; the first wraps what is written.
+        """
+        file = KeyFile(key_file, wrappers)
         ring = file.load()
         return cls(ring.keys, ring.destroyed, file)
 
     @classmethod
-    def open_or_create(cls, key_file: Path, belongs_to: Iterable[Path]) -> Vault:
+    def open_or_create(cls, key_file: Path, belongs_to: Iterable[Path], wrappers: Sequence[KeyWrapper] = ()) -> Vault:
         """The vault of `key_file`; on the very first start a new key.
 
         `belongs_to`: journal and high-water file. If the key is missing while one of them exists, it was lost,
         and nothing is created. A new key has the name `<key file>.new` until `settle`: a power cut in the middle of
         a first start therefore does not look like a lost journal.
         """
-        file = KeyFile(key_file)
+        file = KeyFile(key_file, wrappers)
         if key_file.exists():
-            return cls.open(key_file)
+            return cls.open(key_file, wrappers)
         if not file.waiting.exists():
             left = [path for path in belongs_to if path.exists()]
             if left:
@@ -106,6 +114,16 @@ class Vault:
             self._file.settle()
         self._fresh = False
 
+    @property
+    def wrapped_under(self) -> str:
+        """The name of what the key file is wrapped under; empty: it is in clear."""
+        return self._file.source if self._file is not None else ""
+
+    @property
+    def wraps_under(self) -> str:
+        """The name of what the next writing of it will be wrapped under; empty: nothing is configured."""
+        return self._file.wanted_source if self._file is not None else ""
+
     def knows(self, key_id: str) -> bool:
         """Whether chains made with this key can be checked."""
         return key_id in self._chain_keys
@@ -119,31 +137,66 @@ class Vault:
         """Whether the key of this sealed body was destroyed on purpose: nobody can read it any more."""
         return self.keys().get(blob[1 : 1 + KEY_ID_BYTES].hex()) == "destroyed"
 
-    def rotate(self) -> str:
+    def envelope(self) -> Envelope | None:
+        """What the next change of the key file is written with; None: in clear. It may take as long as the source does,
+        and another thread may do it. Raises VaultError."""
+        return self._changeable().envelope()
+
+    def check(self) -> None:
+        """Opens the key file once more, as the next start will. Slow as `envelope`. Raises VaultError."""
+        self._changeable().check()
+
+    def rotate(self, envelope: Envelope | None = None) -> str:
         """Makes a new key that seals from now on; the old ones still open. Gives its id.
 
-        The key file is written and forced to the disk first. Raises VaultError; then everything is as before.
+        `envelope`: made before, else it is made now. The key file is written and forced to the disk first. Raises
+        VaultError; then everything is as before.
         """
         file = self._changeable()
         ring = file.unchanged()
-        self._replace(file, Keyring((os.urandom(KEY_BYTES), *ring.keys), ring.destroyed))
+        self._replace(file, Keyring((os.urandom(KEY_BYTES), *ring.keys), ring.destroyed), envelope)
         return self._current
 
-    def destroy_old(self) -> list[str]:
-        """Destroys all keys but the one that seals; what they sealed can never be read again. Gives their ids."""
+    def destroy_old(self, envelope: Envelope | None = None) -> list[str]:
+        """Destroys all keys but the one that seals; what they sealed can never be read again. Gives their ids.
+
+        `envelope` and errors as for `rotate`.
+        """
         file = self._changeable()
         ring = file.unchanged()
         gone = {id_of(key): derive(key, b"chain") for key in ring.keys[1:]}
-        self._replace(file, Keyring(ring.keys[:1], {**ring.destroyed, **gone}))
+        self._replace(file, Keyring(ring.keys[:1], {**ring.destroyed, **gone}), envelope)
         return list(gone)
+
+    def wrap(self, envelope: Envelope | None = None) -> None:
+        """Writes the same keys anew, as the configuration wants them wrapped. `envelope` and errors as for `rotate`."""
+        file = self._changeable()
+        if not file.wanted_source:
+            raise VaultError("nothing is configured to wrap the keys under", "name it in [[keys.wrapping]], restart")
+        file.replace(file.unchanged(), envelope or file.envelope(), same_age=True)
+
+    def unwrap(self) -> None:
+        """Writes the same keys anew, in clear. Raises VaultError; then everything is as before."""
+        file = self._changeable()
+        file.replace(file.unchanged(), None, same_age=True)
+
+    def copy_keys(self, target: Path) -> None:
+        """A new file with the same keys in clear, for the safe. Raises VaultError."""
+        file = self._changeable()
+        file.copy(file.unchanged(), target)
+
+    def sweep(self) -> None:
+        """Removes what a power cut left beside the key file. Only who holds the journal may. Raises VaultError."""
+        if self._file is not None:
+            self._file.sweep()
 
     def _changeable(self) -> KeyFile:
         if self._file is None or self._fresh:
             raise VaultError("the keys of this vault cannot be changed", "start the agent once with its key file")
         return self._file
 
-    def _replace(self, file: KeyFile, ring: Keyring) -> None:
-        file.replace(ring)
+    def _replace(self, file: KeyFile, ring: Keyring, envelope: Envelope | None) -> None:
+        file.replace(ring, envelope or file.envelope())
         self._take(ring)
 
     def seal(self, plain: bytes, context: bytes) -> bytes:

@@ -27,6 +27,7 @@ from agent.config_schema import (
     Retry,
     Rights,
     Tls,
+    Wrapping,
 )
 from agent.config_watch import Alerts, Plan, SelfTest
 
@@ -37,6 +38,7 @@ HEADINGS: dict[str, type[Any]] = {
     "## `[agent]`": Agent,
     "## `[journal]`": Journal,
     "## `[keys]`": Keys,
+    "### `[[keys.wrapping]]`": Wrapping,
     "## `[policy]`": Policy,
     "### `while_pending = { ... }`": PendingLimits,
     "## `[[lane]]`": Lane,
