@@ -57,9 +57,9 @@ class Command:
     def call(self, method: str, **params: Any) -> Any:
         """One call of the running agent. Raises CommandError."""
         if self._caller is None:
-            from agent.cli_call import Caller  # socket and client: 25 ms that `status` does not need
+            from agent.cli_call import DEADLINE_S, Caller  # socket and client: 25 ms that `status` does not need
 
-            self._caller = Caller(self.place)
+            self._caller = Caller(self.place, getattr(self.options, "deadline_s", DEADLINE_S))
         return self._caller(method, **params)
 
     def print(self, text: str) -> None:

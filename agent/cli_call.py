@@ -19,10 +19,11 @@ class Call(Protocol):
 
 
 class Caller:
-    """Calls the agent over its socket."""
+    """Calls the agent over its socket. `deadline_s`: of each call."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, deadline_s: float = DEADLINE_S) -> None:
         self._place = place
+        self._deadline_s = deadline_s
         self._client: AgentClient | None = None
 
     def __call__(self, method: str, **params: Any) -> Any:
@@ -49,7 +50,7 @@ class Caller:
 
     def _connected(self) -> AgentClient:
         if self._client is None:
-            self._client = AgentClient(self._place.socket, DEADLINE_S)
+            self._client = AgentClient(self._place.socket, self._deadline_s)
         return self._client
 
     def _no_item(self, wanted: str) -> CommandError:

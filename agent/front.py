@@ -81,7 +81,9 @@ class Front:
         )
         self.views.sessions = rooms.sessions.views
         self.views.watch = self.watching.shown
-        self.views.extra = self.watching.conditions
+        self._keys = KeyDesk(rooms.vault, rooms.loop, configuration().keys.data_key_file, rooms.keys_changed)
+        self.views.keys = self._keys.wrapping
+        self.views.extra = lambda: [*self.watching.conditions(), *self._keys.conditions()]
         self.views.plan_objection = self.watching.objection
         self.writer = StatusWriter(configuration().agent.run_dir, rooms.show)
         self._furnish(rooms.api)
@@ -109,12 +111,11 @@ class Front:
 
     def _furnish(self, api: Api) -> None:
         rooms = self._rooms
-        keys = KeyDesk(rooms.vault, rooms.loop, rooms.configuration().keys.data_key_file, rooms.keys_changed)
         explains = ExplainDesk(rooms.loop, lambda: rooms.configuration().profiles_directories)
         api.furnish(self._shown(self.views.methods()), self._settling)
         api.plan_objection = self.watching.objection
         for methods in (
-            keys.methods(),
+            self._keys.methods(),
             SlipDesk(rooms.loop, rooms.devices).methods,
             explains.methods,
             self.watching.methods,

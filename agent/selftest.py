@@ -274,8 +274,30 @@ def _keys(bench: Bench) -> Iterator[Finding]:
     files = [bench.configuration.keys.data_key_file, bench.configuration.policy.settle_bank_key_file]
     files += [lane.mac_key_file for lane in bench.configuration.lanes]
     files += [lane.tls.client_key for lane in bench.configuration.lanes if lane.tls]
+    # A medium that is not there is for the check of the sources: one that is not needed may be missing.
+    files += [one.key_file for one in bench.configuration.keys.wrappings if one.key_file and one.key_file.exists()]
     for file in dict.fromkeys(path for path in files if path is not None):
         yield _private(file, "T-KEYS")
+
+
+def _key_source(bench: Bench) -> Iterator[Finding]:
+    """Whether the next start could open the data keys: the agent tries it, with the program where there is one."""
+    if bench.configuration is None or not bench.configuration.keys.wrappings:
+        return
+    if bench.call is None:
+        yield Finding("T-WRAPPING", "warn", "", _seen("no-agent"))
+        return
+    try:
+        told = bench.call("keys.check")
+    except NotPossible as error:
+        yield Finding("T-WRAPPING", "warn", "", _quoted(str(error)))
+        return
+    if told["problem"]:
+        yield Finding("T-WRAPPING", "fail", "", said(told["problem"]))
+    elif told["under"] != told["wanted"]:
+        yield Finding("T-WRAPPING", "warn", "", _seen("not-wrapped", source=said(told["wanted"])))
+    else:
+        yield Finding("T-WRAPPING", "pass", "", _seen("reached", source=said(told["under"])))
 
 
 def _rights(bench: Bench) -> Iterator[Finding]:
@@ -323,7 +345,21 @@ def _udev(bench: Bench) -> Iterator[Finding]:
 
 
 _CHECKS: tuple[Callable[[Bench], Iterator[Finding]], ...] = (
-    *(_configuration, _rights, _keys, _agent, _store, _disk, _power, _udev, _devices, _links, _clock, _certificates),
+    *(
+        _configuration,
+        _rights,
+        _keys,
+        _key_source,
+        _agent,
+        _store,
+        _disk,
+        _power,
+        _udev,
+        _devices,
+        _links,
+        _clock,
+        _certificates,
+    ),
 )
 
 
@@ -331,5 +367,5 @@ def _quoted(text: str) -> Text:
     return Text(text, text)
 
 
-def _seen(name: str, **values: str) -> Text:
+def _seen(name: str, **values: str | Text) -> Text:
     return operations().words["seen"][name].fill(values)
