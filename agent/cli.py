@@ -264,6 +264,16 @@ def salvage(command: Command) -> int:
     return cli_journal.EXIT_NOT_WHOLE if report.lost or report.doubtful else cli_journal.EXIT_WHOLE
 
 
+def reload(command: Command) -> int:
+    """The configuration, read again by the running agent: taken over as a whole or not at all."""
+    from agent.said import said  # the catalogue: not needed by `status`
+
+    told = command.call("agent.reload")
+    text = f"taken over: {told['reloaded']}; lanes: {', '.join(told['lanes'])}"
+    command.print(_json(told) if command.options.json else said(text).of(command.language))
+    return EX_OK
+
+
 def version(command: Command) -> int:
     """The release."""
     command.print(_json({"version": VERSION}) if command.options.json else f"reversalctl {VERSION}")
@@ -341,6 +351,7 @@ def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
     _with_id(add("release", release, "let a held item go on"))
     _with_why(_with_id(add("park", park, "say that a person must act on an item")))
     _add_journal(add)
+    add("reload", reload, "have the running agent take over its changed configuration, or say why it does not")
     add("version", version, "the release of this command")
     words = ["--help"] if argv is None else argv
     add_rooms(needed(words, commands.choices), commands, [_general(argparse.SUPPRESS)])

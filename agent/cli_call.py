@@ -10,6 +10,8 @@ from agent.client import AgentClient, ApiError, OutcomeUnknownError, Unreachable
 
 # A person waits for the answer; a commit on a worn card takes seconds.
 DEADLINE_S = 15.0
+# Before a new configuration is taken over, the exchange under way ends. Below what systemd gives a reload (90 s).
+RELOAD_S = 80.0
 
 
 class Call(Protocol):
@@ -30,7 +32,7 @@ class Caller:
         """The method's result. Raises CommandError."""
         client = self._connected()
         try:
-            return client.call(method, params)
+            return client.call(method, params, RELOAD_S if method == "agent.reload" else None)
         except UnreachableError as error:
             code = "C-NOT-ALLOWED" if error.code == "A-NOT-ALLOWED" else "C-NO-DAEMON"
             raise CommandError(code, path=str(client.path), problem=error.text) from None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.cli import EX_USAGE, main
+from agent.lane import RefusedError
 from agent.status import snapshot
 from agent.status_alive import writer
 from agent.status_text import columns
@@ -183,6 +184,24 @@ def test_a_reference_or_stan_given_for_an_id_leads_to_its_item(desk: Any) -> Non
 
 
 # --- acting ---
+
+
+def test_reload_says_what_is_in_force_now_or_why_nothing_changed(tmp_path: Path) -> None:
+    answers: list[Any] = [{"reloaded": "/etc/reversald/reversald.toml", "lanes": ["main", "till-2"]}]
+
+    def reload(peer: Any, params: dict[str, Any]) -> Any:
+        if answers:
+            return answers.pop()
+        raise RefusedError("A-RESTART", "only a restart can change agent.run_dir", "systemctl restart reversald")
+
+    with serving(tmp_path / "s", {"agent.reload": reload}):
+        line = ("--socket", str(tmp_path / "s"), "--language")
+        status, out, err = run(*line, "zh", "reload")
+        assert (status, out, err) == (0, "已采用新配置：/etc/reversald/reversald.toml；通道：main, till-2\n", "")
+        status, out, err = run(*line, "en", "reload")
+    assert (status, out) == (65, "")
+    assert "agent.run_dir" in err
+    assert "systemctl restart reversald" in err
 
 
 def test_retry_waits_for_the_result_and_shows_it(desk: Any) -> None:

@@ -76,9 +76,9 @@ def test_a_configuration_error_cannot_loop_through_a_check_before_the_start() ->
 
 
 def test_a_reload_checks_the_file_before_the_daemon_hears_of_it() -> None:
-    check, signal = SERVICE["ExecReload"]
+    check, reload = SERVICE["ExecReload"]
     assert check == f"/usr/bin/reversald --check-config --config {DEFAULT_CONFIGURATION}"
-    assert "-HUP" in signal
+    assert reload == f"/usr/bin/reversalctl --config {DEFAULT_CONFIGURATION} reload"
 
 
 def test_the_watchdog_is_fed_by_the_daemon_alone() -> None:
