@@ -265,9 +265,10 @@ class DeviceWorker(Generic[D]):
                 self._replace("opening", DeviceGone(f"{self.name} is being opened again"))
 
     def wake(self) -> None:
-        """Hot-plug saw something: look at once instead of at the next turn."""
-        if not self._jobs.full():
-            self._jobs.put_nowait(None)
+        """Hot-plug saw something: look at once instead of at the next turn. A job that waits does the same."""
+        with contextlib.suppress(queue.Full):  # filled by somebody else between the look and the put
+            if self._jobs.empty():
+                self._jobs.put_nowait(None)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Stop for good; waits at most `timeout_s` for the thread."""

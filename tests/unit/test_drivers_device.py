@@ -81,6 +81,14 @@ class Plugged(Device):
         raise PortGone("toy: closed under the job")
 
 
+class SlowToOpen(Plugged):
+    """Its opening waits until its socket tells it to go on."""
+
+    def open(self, deadline_s: float) -> None:
+        assert self.socket.hang.wait(5)
+        super().open(deadline_s)
+
+
 def until(condition: Callable[[], bool], seconds: float = 3.0) -> None:
     """Wait for a condition, with a deadline."""
     deadline_s = time.monotonic() + seconds
@@ -243,6 +251,17 @@ def test_a_full_queue_is_refused_and_not_waited_for(worker: Worker) -> None:
     until(lambda: worker.status().state == "busy")
     futures = [worker.submit(lambda device: device.test(0), deadline_in(3)) for _ in range(40)]
     assert sum(isinstance(f.exception(5), DeviceBusy) for f in futures) == 8
+
+
+def test_however_often_hot_plug_wakes_a_slow_opening_there_is_room_for_jobs(socket: Socket) -> None:
+    worker = DeviceWorker("toy", lambda: SlowToOpen(socket))
+    worker.start()
+    for _ in range(40):
+        worker.wake()
+    job = worker.submit(lambda device: device.test(0), deadline_in(5))
+    socket.hang.set()
+    assert job.result(5) == "fine"
+    worker.close()
 
 
 def test_closing_fails_what_waits(socket: Socket) -> None:
