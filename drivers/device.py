@@ -324,19 +324,24 @@ class DeviceWorker(Generic[D]):
     # ------------------------------------------------------------ the thread
 
     def _run(self, generation: int) -> None:
-        while self._current(generation) and not self._inhibited and not self._stopping:
-            if self._state in ("opening", "gone") and not self._open(generation):
+        while (device := self._own(generation)) is not None:
+            if self._state in ("opening", "gone") and not self._open(generation, device):
                 self._refuse_or_wait()
                 continue
-            self._turn(generation)
+            self._turn(generation, device)
         if self._current(generation):
             self._drain()
+
+    def _own(self, generation: int) -> D | None:
+        """The device that this thread may talk to; None: its time is over. One look, so that it is never the next's."""
+        with self._lock:
+            wanted = self._current(generation) and not self._inhibited and not self._stopping
+            return self._device if wanted else None
 
     def _current(self, generation: int) -> bool:
         return generation == self._generation
 
-    def _open(self, generation: int) -> bool:
-        device = self._device
+    def _open(self, generation: int, device: D) -> bool:
         try:
             with _faults_as_errors():
                 device.open(time.monotonic() + OPEN_TIMEOUT_S)
@@ -378,8 +383,7 @@ class DeviceWorker(Generic[D]):
         if job is not None:
             job.settle(error=DeviceGone(f"{self.name} is not there: {error.code if error else 'not opened yet'}"))
 
-    def _turn(self, generation: int) -> None:
-        device = self._device
+    def _turn(self, generation: int, device: D) -> None:
         try:
             job = self._jobs.get(timeout=IDLE_CHECK_S)
         except queue.Empty:
