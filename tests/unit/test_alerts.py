@@ -478,6 +478,13 @@ def test_metrics_have_help_and_type_no_timestamp_and_a_final_newline() -> None:
     assert "reversal_last_success_timestamp_seconds 1767323045\n" in text
 
 
+def test_an_amount_of_fifteen_digits_stands_in_the_metrics_to_the_last_minor_unit() -> None:
+    shown = document(parked())
+    amount = {**shown["impact"]["amounts"][0], "amount_minor": 987_654_321_098_765}
+    text = metrics.render({**shown, "impact": {**shown["impact"], "amounts": [amount]}}, {}, "", {}, 0)
+    assert 'reversal_pending_amount_minor{currency="CNY"} 987654321098765\n' in text
+
+
 def test_the_metrics_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     file = tmp_path / "x.prom"
     metrics.write(file, "a 1\n")
