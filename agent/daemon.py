@@ -464,6 +464,10 @@ class Daemon(Listener):
 
     def _fault_in_loop(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, OSError) and "socket" in context:
+            # asyncio found no descriptor or memory for a connection to the API, and tries again in a second.
+            log.error("api: no connection can be taken now: %s", error.strerror)
+            return
         self.fault(error if isinstance(error, BaseException) else RuntimeError(str(context.get("message"))))
 
     def fault(self, error: BaseException) -> NoReturn:
