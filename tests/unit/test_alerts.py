@@ -35,6 +35,7 @@ from agent.show_only import ShowOnly
 from agent.status import snapshot
 from agent.texts_operations import operations
 from agent.trends import Span, Trends
+from agent.webhook import WebhookChannel
 from tests.unit.status_samples import (
     MONO,
     NOW,
@@ -333,6 +334,20 @@ def test_a_webhook_is_not_led_elsewhere(collector: Any, caplog: pytest.LogCaptur
     rules = replace(RULES, webhook=f"http://127.0.0.1:{collector.server_port}/away")
     delivered(rules, [RAISED], lambda: any("HTTP 302" in record.getMessage() for record in caplog.records))
     assert len(collector.got) == 1
+
+
+@pytest.mark.parametrize("impossible", [f"http://{'a' * 64}.example/", "http://127.0.0.1:99999/"])
+def test_an_impossible_address_costs_its_own_alerts_only(
+    impossible: str, collector: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = WebhookChannel()
+    channel.put(RAISED, replace(RULES, webhook=impossible))
+    channel.put(RAISED, replace(RULES, webhook=f"http://127.0.0.1:{collector.server_port}/alerts"))
+    channel.close()
+    assert channel._thread is not None
+    channel._thread.join(20)
+    assert len(collector.got) == 1
+    assert sum("do not get through" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_a_webhook_nobody_listens_to_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
