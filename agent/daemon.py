@@ -212,6 +212,7 @@ class Daemon(Listener):
         if self.gateway is not None:
             await self.gateway.close()
         await server.close()
+        self._keep_lanes()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WAIT_S):
                 await self._lanes_idle()
@@ -358,16 +359,23 @@ class Daemon(Listener):
         try:
             new = settings.load(self.configuration.source, self._profiles.load)
             self._refuse_unsafe(new)
-            await self._lanes_idle()
-            self._take_over(new)
+            await self._exchange(new)
         finally:
             self._profiles.clear()
-            for name in self.loop.lanes:
-                self.loop.reserve(name, wanted=False)
             notify("READY=1")
         log.info("configuration reloaded from %s", new.source)
         self._write_status()
         return {"reloaded": str(new.source), "lanes": sorted(self.loop.lanes)}
+
+    async def _exchange(self, new: settings.Configuration) -> None:
+        """In a moment without exchanges; a lane that a sale waits for stays reserved for it."""
+        kept = self._keep_lanes()
+        try:
+            await self._lanes_idle()
+            self._take_over(new)
+        finally:
+            for name in kept & self.loop.lanes.keys():
+                self.loop.reserve(name, wanted=False)
 
     def _refuse_unsafe(self, new: settings.Configuration) -> None:
         restart = settings.needs_restart(self.configuration, new)
@@ -379,10 +387,15 @@ class Daemon(Listener):
             text = "unsafe while reversals are pending: " + "; ".join(unsafe)
             raise RefusedError("A-UNSAFE-CHANGE", text, "wait until reversalctl list is empty")
 
-    async def _lanes_idle(self) -> None:
-        """Let no new exchange start and wait for those under way. Every exchange has an end."""
-        for name in self.loop.lanes:
+    def _keep_lanes(self) -> set[str]:
+        """No further reversal starts on these lanes."""
+        kept = set(self.loop.lanes)
+        for name in kept:
             self.loop.reserve(name, wanted=True)
+        return kept
+
+    async def _lanes_idle(self) -> None:
+        """Wait for the exchanges under way. Every exchange has an end."""
         while any(lane.busy for lane in self.loop.lanes.values()):
             self._freed.clear()
             await self._freed.wait()
