@@ -91,7 +91,7 @@ class Daemon(Listener):
             self._device_ready,
             self._spawn,
             self._status_soon,
-            lambda: self.clock.now().at_utc,
+            self.clock.now,
             lambda work: self._spawn(self.show.shielded("slip", work)),
         )
         self.journal, self._vault = _open_journal(configuration, new=new_journal)

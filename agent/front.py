@@ -109,7 +109,8 @@ class Front:
 
     def _furnish(self, api: Api) -> None:
         rooms = self._rooms
-        keys = KeyDesk(rooms.vault, rooms.loop, rooms.configuration().keys.data_key_file, rooms.keys_changed)
+        key_file = rooms.configuration().keys.data_key_file
+        keys = KeyDesk(rooms.vault, rooms.loop, key_file, rooms.keys_changed, rooms.clock.now)
         explains = ExplainDesk(rooms.loop, lambda: rooms.configuration().profiles_directories)
         api.furnish(self._shown(self.views.methods()), self._settling)
         api.plan_objection = self.watching.objection

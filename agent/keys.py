@@ -11,11 +11,11 @@ Rules not to break:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.events import Now
 from agent.lane import RefusedError
 from agent.loop import Loop
 from agent.rpc import Peer, take
@@ -27,13 +27,16 @@ KEPT_S = 86_400
 
 
 class KeyDesk:
-    """`changed` is called after each change of the keys."""
+    """`changed` is called after each change of the keys. `now`: the daemon's clock."""
 
-    def __init__(self, vault: Vault, loop: Loop, key_file: Path, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, vault: Vault, loop: Loop, key_file: Path, changed: Callable[[], None], now: Callable[[], Now]
+    ) -> None:
         self._vault = vault
         self._loop = loop
         self._key_file = key_file
         self._changed = changed
+        self._now = now
 
     def methods(self) -> dict[str, Callable[[Peer, dict[str, Any]], Any]]:
         """For the API."""
@@ -55,7 +58,7 @@ class KeyDesk:
     def destroy(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """The old keys go. `now`: although the new one is young."""
         given = take(params, {"now": (bool, False)})
-        age_s = time.clock_gettime(time.CLOCK_REALTIME) - self._key_file.stat().st_mtime
+        age_s = self._now().utc.timestamp() - self._key_file.stat().st_mtime
         if age_s < KEPT_S and not given["now"]:
             text = f"the key is {age_s / 3600:.0f} h old, and items that ended before may still be reopened"
             raise RefusedError("A-KEY-YOUNG", text, "wait a day, or say --now")
