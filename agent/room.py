@@ -183,8 +183,8 @@ class DeviceRoom:
         return self._inhibitions
 
     def _submit(self, name: str) -> Submit:
-        def submit(work: Callable[[Any], bytes], deadline_s: float) -> Awaitable[bytes]:
-            return asyncio.wrap_future(self._desk.submit(name, work, deadline_s))
+        def submit(work: Callable[[Any], bytes], timeout_s: float) -> Awaitable[bytes]:
+            return asyncio.wrap_future(self._desk.submit(name, work, timeout_s))
 
         return submit
 
