@@ -23,7 +23,7 @@ from agent.provision_trial import Seen, trial
 from agent.removal import places, running
 from agent.texts import Text
 
-EXIT_DONE, EXIT_NOT_DONE, EXIT_REFUSED = 0, 1, 65
+EXIT_NOT_DONE = 1
 
 _WORDS: Mapping[str, Text] = {
     "welcome": Text(

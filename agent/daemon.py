@@ -61,8 +61,6 @@ HEAD_START_S = 0.02
 STATUS_SHARE = 30.0
 # A stop waits this long for the exchange under way, so that its outcome is not lost.
 STOP_WAIT_S = 5.0
-# In agent.state_dir: which slips are on paper.
-SLIP_BOOK = "slips.book"
 
 log = logging.getLogger("reversald")
 

@@ -18,7 +18,6 @@ from typing import Any, Literal
 from protocol.frozen import dataclass
 
 Language = Literal["en", "zh"]
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 CauseClass = Literal["data", "network", "host", "device", "storage", "operator"]
 Who = Literal["shop", "engineer", "bank", "nobody"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -117,6 +118,23 @@ def test_a_file_has_one_subject_and_its_name_says_it() -> None:
     for room in (*ROOMS, "tests"):
         for path in sources(room):
             assert path.stem not in FORBIDDEN_NAMES, path
+
+
+def test_what_stands_at_the_top_of_a_module_is_used() -> None:
+    paths = [path for room in (*ROOMS, "tests", "udev") for path in sources(room)]
+    said = Counter(word for path in paths for word in re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    unused = [f"{path.relative_to(ROOT)}: {name}" for room in ROOMS for path in sources(room) for name in tops(path)]
+    assert [one for one in unused if said[one.rpartition(" ")[2]] < 2] == []
+
+
+def tops(path: Path) -> Iterator[str]:
+    """The names that a module defines for itself and others."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (name.id for one in targets for name in ast.walk(one) if isinstance(name, ast.Name))
 
 
 def test_one_place_writes_to_the_journal_and_one_reads_the_clock() -> None:
