@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from agent import config as settings
-from agent.cli_place import CommandError, Place
+from agent.cli_place import CommandError
+from agent.cli_rooms import CommandLine
 from agent.vault import Vault
 
 _WORDS = {
@@ -33,25 +34,13 @@ _WORDS = {
 }
 
 
-class Command(Protocol):
-    """What is needed of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-    place: Place
-
-    def call(self, method: str, **params: Any) -> Any: ...
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
-
-
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
     """The commands of this file. `parents`: the general options."""
     text = "the keys that seal card data: list, rotate, destroy old ones"
     keys: argparse.ArgumentParser = subparsers.add_parser("keys", help=text, description=text, parents=list(parents))
     actions = keys.add_subparsers(dest="keys_action", metavar="ACTION", required=True)
 
-    def add(name: str, action: Callable[[Command], int], help_text: str) -> argparse.ArgumentParser:
+    def add(name: str, action: Callable[[CommandLine], int], help_text: str) -> argparse.ArgumentParser:
         one: argparse.ArgumentParser = actions.add_parser(
             name, help=help_text, description=help_text, parents=list(parents)
         )
@@ -64,7 +53,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     destroy_parser.add_argument("--now", action="store_true", help="although the new key is younger than a day")
 
 
-def show(command: Command) -> int:
+def show(command: CommandLine) -> int:
     """Every key."""
     try:
         keys = command.call("keys.list")["keys"]
@@ -78,7 +67,7 @@ def show(command: Command) -> int:
     return 0
 
 
-def rotate(command: Command) -> int:
+def rotate(command: CommandLine) -> int:
     """A new key."""
     try:
         done = command.call("keys.rotate")
@@ -93,7 +82,7 @@ def rotate(command: Command) -> int:
     return 0
 
 
-def destroy(command: Command) -> int:
+def destroy(command: CommandLine) -> int:
     """Old keys go. Only the running agent knows what needs them."""
     done = command.call("keys.destroy", now=command.options.now)
     if command.options.json:
@@ -105,12 +94,12 @@ def destroy(command: Command) -> int:
     return 0
 
 
-def _offline(command: Command, error: CommandError) -> Vault:
+def _offline(command: CommandLine, error: CommandError) -> Vault:
     """The key file itself, where no agent answers; what the agent refused stays refused."""
     if error.code != "C-NO-DAEMON":
         raise error
     return Vault.open(settings.load(command.place.configuration_file).keys.data_key_file)
 
 
-def _say(command: Command, name: str, **values: str) -> None:
+def _say(command: CommandLine, name: str, **values: str) -> None:
     command.print(_WORDS[name][command.language == "zh"].format(**values))
