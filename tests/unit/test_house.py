@@ -137,6 +137,24 @@ def tops(path: Path) -> Iterator[str]:
             yield from (name.id for one in targets for name in ast.walk(one) if isinstance(name, ast.Name))
 
 
+@pytest.mark.parametrize("room", ["protocol", "drivers"])
+def test_every_public_name_of_protocol_and_drivers_says_what_it_gives(room: str) -> None:
+    silent = [f"{path.relative_to(ROOT)}: {name}" for path in sources(room) for name in without_docstring(path)]
+    assert silent == []
+
+
+def without_docstring(path: Path) -> Iterator[str]:
+    """The public classes, functions and methods that say nothing; what stands inside a function is nobody else's."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    for node in (node for holder in (module, *classes) for node in holder.body if isinstance(node, kinds)):
+        if not node.name.startswith("_") and not ast.get_docstring(node):
+            yield node.name
+    if not ast.get_docstring(module):
+        yield "the module"
+
+
 def test_one_place_writes_to_the_journal_and_one_reads_the_clock() -> None:
     writes, clocks = [], set[str]()
     for path in sources("agent"):
