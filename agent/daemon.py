@@ -105,7 +105,7 @@ class Daemon(Listener):
         )
         self.outcomes = OutcomeDesk(self.loop.all_ended)
         self.front: Front | None = None
-        self.api = Api(self.loop, configuration.policy.confirm, None, {}, self._reload_asked, self.devices)
+        self.api = Api(self.loop, configuration.policy.confirm)
         self.rights = Rights(configuration.rights)
         self.gateway: Gateway | None = None
         self.sessions = SessionRoom(
@@ -119,7 +119,7 @@ class Daemon(Listener):
         )
         self.api.session_ready = self.sessions.ready
         self.api.keep_script_result = self.sessions.keep_script_result
-        self.api.methods |= self.sessions.methods
+        self.api.methods |= {"agent.reload": self._reload_asked, **self.sessions.methods}
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -398,7 +398,7 @@ class Daemon(Listener):
             self._freed.clear()
             await self._freed.wait()
 
-    async def _reload_asked(self, peer: Peer) -> dict[str, Any]:
+    async def _reload_asked(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         log.info("reload asked for by %s", peer.name)
         return await self.reload()
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from agent.api import Api
 from agent.config_schema import Configuration
+from agent.device_desk import DeviceDesk
 from agent.explain_desk import ExplainDesk
 from agent.journal import Journal
 from agent.keys import KeyDesk
 from agent.lanes import Links
 from agent.loop import Clock, Loop
+from agent.operator_desk import OperatorDesk
 from agent.room import DeviceRoom
 from agent.second_copy import SecondCopy
 from agent.session_room import SessionRoom
@@ -112,9 +114,11 @@ class Front:
         key_file = rooms.configuration().keys.data_key_file
         keys = KeyDesk(rooms.vault, rooms.loop, key_file, rooms.keys_changed, rooms.clock.now)
         explains = ExplainDesk(rooms.loop, lambda: rooms.configuration().profiles_directories)
-        api.furnish(self._shown(self.views.methods()), self._settling)
+        shown = self._shown(self.views.methods())
         api.plan_objection = self.watching.objection
         for methods in (
+            OperatorDesk(rooms.loop, shown, self._settling).methods,
+            DeviceDesk(rooms.devices, shown["devices"]).methods,
             keys.methods(),
             SlipDesk(rooms.loop, rooms.devices).methods,
             explains.methods,
