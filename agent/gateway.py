@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from agent.api import Api
-from agent.config_schema import Gateway as GatewaySettings
+from agent.config_lane import Gateway as GatewaySettings
 from agent.gateway_lane import Relay, Rules
 from agent.gateway_socket import Till
 from agent.lanes import Links

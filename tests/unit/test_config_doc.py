@@ -13,21 +13,10 @@ from typing import Any
 import pytest
 
 from agent.config import ConfigError, Configuration, load
+from agent.config_devices import Checkout, DeviceConfig
 from agent.config_keys import Key, fields_of, file_name, required
-from agent.config_schema import (
-    Agent,
-    Checkout,
-    DeviceConfig,
-    Gateway,
-    Journal,
-    Keys,
-    Lane,
-    PendingLimits,
-    Policy,
-    Retry,
-    Rights,
-    Tls,
-)
+from agent.config_lane import Gateway, Lane, Retry, Tls
+from agent.config_schema import Agent, Journal, Keys, PendingLimits, Policy, Rights
 from agent.config_watch import Alerts, Plan, SelfTest
 from tests.unit.config_samples import load_sample_profile
 
