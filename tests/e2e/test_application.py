@@ -6,32 +6,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hwsim.agent_process import AgentProcess, DemoError
 from hwsim.host import HostServer
-from hwsim.host.settings import HostSettings
 from tests.agent_bench import CARD, AgentBench, agree
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    """A host that authenticates every reply."""
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
-
-
-@pytest.fixture
-def bench(tmp_path: Path, host: HostServer) -> Iterator[AgentBench]:
-    """A running daemon."""
-    with AgentBench(tmp_path, [host.address]) as agent:
-        agent.agent.start()
-        yield agent
 
 
 def refusal(bench: AgentBench, method: str, params: dict[str, object]) -> str:

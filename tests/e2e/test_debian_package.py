@@ -13,7 +13,6 @@ import pytest
 
 from hwsim.host import HostServer
 from hwsim.host.keys import UNIONPAY_MAK_DOUBLE
-from hwsim.host.settings import HostSettings
 from tests.agent_bench import CARD, CONFIGURATION
 from tests.debian_root import DebianRoot, archive
 
@@ -47,12 +46,6 @@ def root(tmp_path: Path, packages: tuple[Path, Path]) -> Iterator[DebianRoot]:
     clean = DebianRoot(tmp_path / "root")
     yield clean
     clean.close()
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
 
 
 def configure(root: DebianRoot, host: HostServer) -> None:
