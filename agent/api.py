@@ -1,8 +1,9 @@
-"""The methods of the local API: what a POS application and an operator can ask for.
+"""The methods of the local API that a POS application calls, and whose turn it is on a lane.
 
 Transport and peer credentials are `agent/rpc.py`'s; here stand the meanings. docs/api.md is the page
 for application programmers. A method checks its parameters, gives the event to the loop and tells
-what became of it: it decides nothing about money itself.
+what became of it: it decides nothing about money itself. What operators and technicians call is in
+files of its own (agent/operator_desk.py, agent/device_desk.py, ...); the daemon puts all together.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from agent.answers import learnt_from
-from agent.events import Answered, Complete, Event, Hold, Park, Release, Retry, Reverse
+from agent.events import Answered, Complete, Event, Reverse
 from agent.lane import Order, RefusedError
 from agent.loop import Loop, unconfirmed
 from agent.outcome_texts import describe
 from agent.outcomes import MacVerdict
 from agent.records import State, Transaction
 from agent.rpc import Peer, take
-from protocol.errors import AgentError
-from protocol.masking import mask_pan, scrub
+from protocol.masking import mask_pan
 from protocol.matching import Match, match_reply
 from protocol.reversal import Learnt
 from protocol.rules import Profile
@@ -29,11 +29,8 @@ from protocol.rules import Profile
 # Longest wait of a sale for the reversals that go before it ("before the next sale"); then the
 # gate decides. Assumed: a cashier waits that long without calling anybody.
 BEFORE_SALE_WAIT_S = 10.0
-# A device's test, the slip of a slow printer included. Assumed; reversalctl waits 15 s for an answer.
-DEVICE_TEST_S = 10.0
 REFERENCE_LENGTH_MAX = 64
 AMOUNT_MAX = 10**12 - 1  # DE 4 is n 12.
-ARCHIVE_DAYS_MAX = 3650
 
 # What a sale may say of the card: shape and words. Lengths: ISO 8583 elements 2, 14, 35, 22, 23, 52, 55.
 CARD_SHAPES = {
@@ -57,51 +54,13 @@ class Checkout(Protocol):
         """Drive it to an outcome."""
 
 
-class Devices(Protocol):
-    """What a technician does with a device (agent/room.py). Each raises an AgentError where it cannot be done."""
-
-    def inhibit(self, name: str, reason: str) -> None:
-        """Take it out of service."""
-
-    def release(self, name: str) -> None:
-        """Put it back."""
-
-    async def test(self, name: str, timeout_s: float) -> str:
-        """Exercise it; what was seen."""
-
-    def attached(self) -> list[dict[str, str]]:
-        """What is plugged in and not configured."""
-
-
-class Settling(Protocol):
-    """How an item is closed by hand (agent/settling.py)."""
-
-    def settle(self, peer: Peer, txn: Transaction, reason: str, bank_reference: str) -> dict[str, Any]:
-        """Ask for it, or where one person may, do it."""
-
-    def confirm(self, peer: Peer, txn: Transaction, code: str, bank_code: str) -> dict[str, Any]:
-        """Do it with the second word."""
-
-
 class Api:
-    """All methods, by name in `methods`. `devices` None: an agent that has no devices has no methods for them."""
+    """The application's methods, by name in `methods`; the other desks add theirs. `confirm`: the policy's."""
 
-    def __init__(
-        self,
-        loop: Loop,
-        confirm: str,
-        checkout: Checkout | None,
-        views: Mapping[str, Callable[..., Any]],
-        reload: Callable[[Peer], Awaitable[dict[str, Any]]],
-        devices: Devices | None = None,
-        settling: Settling | None = None,
-    ) -> None:
+    def __init__(self, loop: Loop, confirm: str) -> None:
         self._loop = loop
         self._confirm = confirm
-        self._checkout = checkout
-        self._views = views
-        self._devices = devices
-        self._settling = settling
+        self._checkout: Checkout | None = None
         self.session_ready: Callable[[str], Awaitable[None]] | None = None  # waits for a sign-on under way
         self.keep_script_result: Callable[[Transaction, str], object] = _no_script_results
         self.plan_objection: Callable[[], str] = str  # why an emergency plan lets no sale start; "" if it may
@@ -116,31 +75,7 @@ class Api:
             "transaction.reverse": self.reverse,
             "transaction.status": self.status,
             "transaction.unconfirmed": self.unconfirmed,
-            "reversal.list": self.list,
-            "reversal.show": self.show,
-            "reversal.why": self.why,
-            "reversal.retry": self.retry,
-            "reversal.hold": self.hold,
-            "reversal.release": self.release,
-            "reversal.park": self.park,
-            "reversal.settle": self.settle,
-            "reversal.confirm": self.confirm_settle,
-            "agent.status": self.agent_status,
-            "journal.export": self.export,
-            "journal.archive": self.archive,
-            "agent.reload": lambda peer, params: reload(peer),
         }
-        if devices is not None:
-            self.methods |= {
-                "device.list": self.device_list,
-                "device.test": self.device_test,
-                "device.inhibit": self.device_inhibit,
-                "device.release": self.device_release,
-            }
-
-    def furnish(self, views: Mapping[str, Callable[..., Any]], settling: Settling) -> None:
-        """What shows and what closes by hand, where they are made later than the sale."""
-        self._views, self._settling = views, settling
 
     def configure(self, confirm: str, checkout: Checkout | None) -> None:
         """Take over a reloaded configuration."""
@@ -270,125 +205,7 @@ class Api:
         items = [txn for txn in unconfirmed(self._loop.pending()) if given["lane"] in ("", txn.lane)]
         return {"transactions": [self._described(txn) for txn in items]}
 
-    # --- the operator's item -------------------------------------------------------------------
-
-    def list(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Pending items, worst first; with `all` also the last finished ones."""
-        return self._views["list"](**take(params, {"all": (bool, False), "limit": (int, 200)}))
-
-    def show(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """One item with its diagnosis."""
-        return self._views["show"](self._item(params))
-
-    def why(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """One item's whole story, from the journal."""
-        return self._views["why"](self._item(params))
-
-    def retry(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Try one item now, or all of them."""
-        given = take(params, {"id": (str, ""), "all": (bool, False)})
-        if given["all"] == bool(given["id"]):
-            raise RefusedError("A-PARAMETER", "give either id or all", 'for example {"id": "main-1"}')
-        ids = self._loop.to_retry() if given["all"] else [given["id"]]
-        with self._loop.together():
-            done = [self._loop.handle(txn_id, Retry(peer.name)).id for txn_id in ids]
-        self._loop.wake()
-        return {"retried": done}
-
-    def hold(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Stop the tries of one item for the time being."""
-        given = take(params, {"id": (str,), "why": (str,)})
-        return self._acted(given["id"], Hold(peer.name, _said(given["why"], "why")))
-
-    def release(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Let a held item go on."""
-        return self._acted(take(params, {"id": (str,)})["id"], Release(peer.name))
-
-    def park(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Say that a person must act on this item."""
-        given = take(params, {"id": (str,), "why": (str,)})
-        return self._acted(given["id"], Park(peer.name, _said(given["why"], "why")))
-
-    def settle(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Ask to close one item with the bank's evidence: a challenge, or where one person may close it, the item."""
-        assert self._settling is not None
-        given = take(params, {"id": (str,), "reason": (str,), "bank_reference": (str,)})
-        reason, bank_reference = _said(given["reason"], "reason"), _said(given["bank_reference"], "bank_reference")
-        return self._settling.settle(peer, self._item({"id": given["id"]}), reason, bank_reference)
-
-    def confirm_settle(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """The second word: the challenge's code from another person, or the bank's answer to it."""
-        assert self._settling is not None
-        given = take(params, {"id": (str,), "code": (str, ""), "bank_code": (str, "")})
-        if bool(given["code"]) == bool(given["bank_code"]):
-            raise RefusedError("A-PARAMETER", "give either code or bank_code", "the challenge's code, or the bank's")
-        return self._settling.confirm(peer, self._item({"id": given["id"]}), given["code"], given["bank_code"])
-
-    def export(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """A whole, consistent copy of the journal into a new file; card data stays sealed."""
-        return self._views["export"](take(params, {"target": (str,)})["target"])
-
-    def archive(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """One step of moving what ended long ago into the archive; `more` says whether to call again."""
-        days = take(params, {"older_than_days": (int,)})["older_than_days"]
-        if not 0 <= days <= ARCHIVE_DAYS_MAX:
-            raise RefusedError("A-PARAMETER", f"older_than_days must be 0..{ARCHIVE_DAYS_MAX}", "e.g. 90")
-        return self._views["archive"](days)
-
-    def agent_status(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """The status file's content, fresh."""
-        take(params, {})
-        return self._views["status"]()
-
-    # --- the technician's device ---------------------------------------------------------------
-
-    def device_list(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Every device: state, firmware, counters, last error; and what is plugged in without being configured."""
-        assert self._devices is not None
-        take(params, {})
-        return {"devices": self._views["devices"](), "attached": self._devices.attached()}
-
-    async def device_test(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """Exercise one device without a customer: passed and what was seen, or what to do."""
-        assert self._devices is not None
-        name = self._device(take(params, {"name": (str,)})["name"])
-        try:
-            seen, error = await self._devices.test(name, DEVICE_TEST_S), None
-        except AgentError as failure:
-            seen, error = "", {"code": failure.code, "text": failure.text, "hint": failure.hint}
-        return {"device": self._device_view(name), "passed": error is None, "seen": seen, "error": error}
-
-    def device_inhibit(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """A technician takes one device out of service; nothing is asked of it until its release."""
-        assert self._devices is not None
-        given = take(params, {"name": (str,), "why": (str,)})
-        name = self._device(given["name"])
-        self._devices.inhibit(name, f"{_said(given['why'], 'why')} ({peer.name})")
-        return self._device_view(name)
-
-    def device_release(self, peer: Peer, params: dict[str, Any]) -> Any:
-        """The technician gives it back."""
-        assert self._devices is not None
-        name = self._device(take(params, {"name": (str,)})["name"])
-        self._devices.release(name)
-        return self._device_view(name)
-
     # --- steps ---------------------------------------------------------------------------------
-
-    def _device(self, wanted: str) -> str:
-        """The name of the device that is meant: by its name, or by its kind where there is one of that kind."""
-        devices = self._views["devices"]()
-        names = [device["name"] for device in devices]
-        of_kind = [device["name"] for device in devices if device["kind"] == wanted]
-        if wanted in names:
-            return wanted
-        if len(of_kind) == 1:
-            return str(of_kind[0])
-        known = f"devices: {', '.join(names)}" if names else "no devices are configured"
-        raise RefusedError("A-NO-DEVICE", f"there is no device {wanted!r}", known)
-
-    def _device_view(self, name: str) -> Any:
-        return next(device for device in self._views["devices"]() if device["name"] == name)
 
     def refuse_by_plan(self) -> None:
         """An emergency plan may let no sale start. Raises RefusedError."""
@@ -480,18 +297,6 @@ class Api:
         text = f"no sale with the reference {given['reference']!r} is recorded"
         raise RefusedError("A-NO-REFERENCE", text, "nothing was sent for it; it is safe to start it")
 
-    def _item(self, params: dict[str, Any]) -> Transaction:
-        txn_id = take(params, {"id": (str,)})["id"]
-        txn = self._loop.get(txn_id)
-        if txn is None:
-            raise RefusedError("A-NO-ITEM", f"there is no item {txn_id!r}", "see reversalctl list --all")
-        return txn
-
-    def _acted(self, txn_id: str, event: Event) -> Any:
-        txn = self._loop.handle(txn_id, event)
-        self._loop.wake()
-        return self._views["show"](txn)
-
     def _handled(self, txn: Transaction, event: Event) -> dict[str, Any]:
         after = self._loop.handle(txn.id, event)
         self._loop.wake()
@@ -559,13 +364,6 @@ def _tried_before(txn: Transaction) -> bool:
 
 def _card_numbers(facts: Mapping[str, str]) -> tuple[str, str]:
     return facts.get("pan", ""), facts.get("track2", "").split("=")[0]
-
-
-def _said(text: str, name: str) -> str:
-    """A person's words: not empty, one line, not endless."""
-    if not text.strip() or len(text) > 500 or not text.isprintable():
-        raise RefusedError("A-PARAMETER", f"{name} must be 1 to 500 printable characters", "say it in one line")
-    return text.strip() if name == "bank_reference" else scrub(text.strip())  # somebody may type a card number
 
 
 WHICH_SCHEMA: dict[str, tuple[Any, ...]] = {"reference": (str,), "lane": (str, "")}

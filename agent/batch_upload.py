@@ -26,7 +26,6 @@ Step = Literal["details", "end", "done", "abandoned"]
 # Element 48 of a 0320 (LiaoYang BatchMagOnLineTrans): count 2; for each: card 2, STAN 6, card number 20, amount 12.
 _OWN_CARD = "00"
 _PAN_DIGITS = 20
-COUNT_MAX = 9_999  # of its end: n 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Protocol
 
-from agent.events import Complete, Event, Reverse
+from agent.events import Complete, Event, Now, Reverse
 from agent.lane import Order, RefusedError
 from agent.letterhead import Letterhead
 from agent.loop import Loop
@@ -72,6 +71,7 @@ class Checkout:
         send: Callable[[str, Order], Awaitable[Transaction]],
         answer: Callable[[Transaction], Awaitable[Transaction]],
         keep_script_result: Callable[[Transaction, str], object],
+        now: Callable[[], Now],
     ) -> None:
         self._rules = rules
         self._desk = desk
@@ -79,6 +79,7 @@ class Checkout:
         self._send = send
         self._answer = answer
         self._keep_script_result = keep_script_result
+        self._now = now
 
     async def run(self, lane_name: str, order: Order) -> Transaction:
         """One sale to its outcome. Raises RefusedError while nothing was sent."""
@@ -112,7 +113,7 @@ class Checkout:
         """The order with the card's data. Every failure here is harmless."""
         lane = self._loop.lane(lane_name)
         self._show("请插卡 INSERT CARD")
-        local = datetime.now().astimezone()
+        local = self._now().utc.astimezone()
         sale = {
             "amount_minor": order.amount_minor,
             "currency": lane.currency,

@@ -25,7 +25,7 @@ from protocol.errors import AgentError
 if TYPE_CHECKING:
     from agent.cli_call import Caller
 
-EX_OK, EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_IOERR, EX_INTERRUPTED = 0, 64, 69, 70, 74, 130
+EX_OK, EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_INTERRUPTED = 0, 64, 69, 74, 130
 # A retry that a person ordered: connect, send and the host's longest answer fit in this. Assumed.
 RETRY_WAIT_S = 45.0
 

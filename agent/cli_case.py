@@ -12,29 +12,18 @@ import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from agent import VERSION, case_file, reconciliation
 from agent import config as settings
-from agent.cli_place import CommandError, Place
+from agent.cli_place import CommandError
+from agent.cli_rooms import CommandLine
 from agent.loop import Clock
 from agent.texts_operations import phrase
 from protocol.errors import AgentError
 
 LOG_LINES = "5000"
 PACKAGES = ("pyserial", "pyusb", "construct", "pyiso8583", "crcmod", "cryptography", "pyudev")
-
-
-class Caller(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-    place: Place
-
-    def call(self, method: str, **params: Any) -> Any: ...
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
 
 
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
@@ -56,7 +45,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     books.add_argument("--csv", type=Path, metavar="FILE", help="write a table for the bank")
 
 
-def reconcile(command: Caller) -> int:
+def reconcile(command: CommandLine) -> int:
     """0: all is decided; 1: something is unknown or needs a person, or records cannot be read."""
     from agent.journal_source import Records  # not needed by `bundle`
 
@@ -77,7 +66,7 @@ def reconcile(command: Caller) -> int:
     return 1 if unreadable or any(row["kind"] in ("unknown", "parked") for row in found) else 0
 
 
-def bundle(command: Caller) -> int:
+def bundle(command: CommandLine) -> int:
     """The case file."""
     now = Clock().now()
     target = command.options.output or Path(f"case-{now.utc:%Y%m%d-%H%M%S}.tar.gz")
@@ -120,7 +109,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _configuration(command: Caller) -> tuple[settings.Configuration | None, str]:
+def _configuration(command: CommandLine) -> tuple[settings.Configuration | None, str]:
     """With secrets hidden; a broken file is told by its errors, which never repeat a secret."""
     try:
         configuration = settings.load(command.place.configuration_file)
@@ -130,7 +119,7 @@ def _configuration(command: Caller) -> tuple[settings.Configuration | None, str]
 
 
 def _messages(
-    command: Caller, ids: Sequence[str], configuration: settings.Configuration | None
+    command: CommandLine, ids: Sequence[str], configuration: settings.Configuration | None
 ) -> tuple[dict[str, str], str]:
     """Each item's own message, explained and masked; or why not. The copy of the journal does not stay."""
     from agent.explain import explain_item, item_text  # 100 ms, only here

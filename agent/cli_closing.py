@@ -6,22 +6,12 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from agent.cli_items import show_text
 from agent.cli_place import CommandError
+from agent.cli_rooms import CommandLine
 from agent.texts_operations import phrase
-
-
-class Caller(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-
-    def call(self, method: str, **params: Any) -> Any: ...
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
 
 
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
@@ -43,21 +33,21 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     paper.add_argument("--output", type=Path, metavar="FILE", help="where to write it (adjustment-ID.html)")
 
 
-def settle(command: Caller) -> int:
+def settle(command: CommandLine) -> int:
     """Ask; where one person may close, it is closed."""
     given = command.options
     answer = command.call("reversal.settle", id=given.id, reason=given.reason, bank_reference=given.bank_reference)
     return _told(command, answer)
 
 
-def confirm(command: Caller) -> int:
+def confirm(command: CommandLine) -> int:
     """The second word."""
     given = command.options
     params = {"bank_code": given.bank_code} if given.bank_code else {"code": given.code}
     return _told(command, command.call("reversal.confirm", id=given.id, **params))
 
 
-def form(command: Caller) -> int:
+def form(command: CommandLine) -> int:
     """The form for the bank."""
     from agent.adjustment_form import form as page  # only here
     from agent.loop import Clock
@@ -74,7 +64,7 @@ def form(command: Caller) -> int:
     return 0
 
 
-def _told(command: Caller, answer: Mapping[str, Any]) -> int:
+def _told(command: CommandLine, answer: Mapping[str, Any]) -> int:
     if command.options.json:
         command.print(_json(answer))
         return 0

@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from agent.cli_rooms import CommandLine
 from agent.said import coded, said
 from agent.status_text import columns, pad, short_span, wrap
 
@@ -64,22 +65,12 @@ _STEPS_ZH: dict[str, str] = {
     "E-DEVICE-INHIBITED": "恢复使用：reversalctl devices release 设备名",
     "E-DEVICE-BUSY": "等待当前任务结束，或检查设备为何缓慢",
     "E-DEVICE-GARBLED": "检查两端的速率和格式、连线长度和屏蔽",
+    "E-DEVICE-FAULT": "请将案例文件发给厂商：reversalctl bundle",
     "E-DEVICE-REFUSED": "查看设备提示：打印机请检查纸张、上盖和切刀；其他设备请断电重启后再试",
     "E-PINPAD-KEY": "密码键盘缺少主密钥：重新灌装主密钥并签到",
     "E-CARD-MUTE": "把卡翻面或清洁芯片后再插",
     "E-CARD-GONE": "卡被拔出，请重新开始",
 }
-
-
-class Caller(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-
-    def call(self, method: str, **params: Any) -> Any: ...
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
 
 
 def add_commands(
@@ -116,7 +107,7 @@ def add_commands(
 # --- the commands ------------------------------------------------------------------------------
 
 
-def list_devices(command: Caller) -> int:
+def list_devices(command: CommandLine) -> int:
     """All devices."""
     answer = command.call("device.list")
     devices = answer["devices"]
@@ -128,7 +119,7 @@ def list_devices(command: Caller) -> int:
     return EXIT_PASSED
 
 
-def test(command: Caller) -> int:
+def test(command: CommandLine) -> int:
     """One device, or all: pass, or what to do."""
     wanted = command.options.device
     names = [wanted] if wanted else [device["name"] for device in command.call("device.list")["devices"]]
@@ -138,23 +129,23 @@ def test(command: Caller) -> int:
     return max([_tested(command, name) for name in names])
 
 
-def _tested(command: Caller, name: str) -> int:
+def _tested(command: CommandLine, name: str) -> int:
     result = command.call("device.test", name=name)
     command.print(_json(result) if command.options.json else test_text(result, command.language))
     return EXIT_PASSED if result["passed"] else EXIT_NOT_PASSED
 
 
-def inhibit(command: Caller) -> int:
+def inhibit(command: CommandLine) -> int:
     """Out of service."""
     return _changed(command, command.call("device.inhibit", name=command.options.device, why=command.options.why))
 
 
-def release(command: Caller) -> int:
+def release(command: CommandLine) -> int:
     """Back in service."""
     return _changed(command, command.call("device.release", name=command.options.device))
 
 
-def _changed(command: Caller, device: Mapping[str, Any]) -> int:
+def _changed(command: CommandLine, device: Mapping[str, Any]) -> int:
     command.print(_json(device) if command.options.json else list_text([device], command.language))
     return EXIT_PASSED
 

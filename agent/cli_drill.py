@@ -14,9 +14,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from agent.cli_place import CommandError, Place
+from agent.cli_place import CommandError
+from agent.cli_rooms import CommandLine
 from agent.drill import SCRIPTS, Drill
 from agent.loop import Clock
 from agent.status_text import wrap
@@ -37,18 +38,6 @@ LOOKS = "2"
 RESULTS = {"passed": "pass", "helped": "warn", "failed": "fail"}
 
 
-class Caller(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-    place: Place
-
-    def call(self, method: str, **params: Any) -> Any: ...
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
-
-
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
     """The commands of this file. `parents`: the general options."""
     text = "the emergency plans: which are on, what the agent does, what people do"
@@ -63,7 +52,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     played.add_argument("--trainee", default="", metavar="NAME", help="whose drill it is (else the user)")
 
 
-def plan(command: Caller) -> int:
+def plan(command: CommandLine) -> int:
     """The plans; those that are on are marked."""
     active = _active(command)
     names = [command.options.name] if command.options.name else list(operations().plans)
@@ -82,7 +71,7 @@ def plan(command: Caller) -> int:
     return 0
 
 
-def drill(command: Caller, typed: Iterator[str] | None = None) -> int:
+def drill(command: CommandLine, typed: Iterator[str] | None = None) -> int:
     """One drill; 0 when every step was done."""
     given = command.options
     if given.config or given.socket or given.status_file:
@@ -104,7 +93,7 @@ def drill(command: Caller, typed: Iterator[str] | None = None) -> int:
 
 
 def _typed(
-    command: Caller, played: Drill, line: str, after_s: float, configuration: str, tell: Callable[[str], None]
+    command: CommandLine, played: Drill, line: str, after_s: float, configuration: str, tell: Callable[[str], None]
 ) -> bool:
     """One line of the trainee; whether the drill goes on."""
     language = command.language
@@ -187,7 +176,7 @@ def _keyboard() -> Iterator[str]:
             return
 
 
-def _tell_record(command: Caller, played: Drill, record: dict[str, Any]) -> None:
+def _tell_record(command: CommandLine, played: Drill, record: dict[str, Any]) -> None:
     file = command.options.record
     if file is not None:
         try:
@@ -209,7 +198,7 @@ def _tell_record(command: Caller, played: Drill, record: dict[str, Any]) -> None
     command.print(phrase("drill-score", language, plan=record["plan"], result=result, **numbers, **values))
 
 
-def _keep(command: Caller, record: dict[str, Any]) -> None:
+def _keep(command: CommandLine, record: dict[str, Any]) -> None:
     """A line in the maintenance log of this machine's agent, where one runs: the only word that a drill says to it."""
     alone = len(record["alone"]) == len(record["steps"])
     result = RESULTS["failed" if not record["passed"] else "passed" if alone else "helped"]
@@ -227,7 +216,7 @@ def _keep(command: Caller, record: dict[str, Any]) -> None:
         command.print(phrase(told, command.language))
 
 
-def _active(command: Caller) -> dict[str, dict[str, Any]]:
+def _active(command: CommandLine) -> dict[str, dict[str, Any]]:
     """The plans that are on; none where no agent answers: the plans are shown anyway."""
     try:
         watch = command.call("agent.status").get("watch", {})

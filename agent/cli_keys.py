@@ -11,10 +11,11 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from agent import config as settings
-from agent.cli_place import CommandError, Place
+from agent.cli_place import CommandError
+from agent.cli_rooms import CommandLine
 from agent.key_sources import open_vault
 from agent.vault import Vault
 
@@ -53,25 +54,13 @@ _WORDS = {
 }
 
 
-class Command(Protocol):
-    """What is needed of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-    place: Place
-
-    def call(self, method: str, **params: Any) -> Any: ...
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
-
-
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
     """The commands of this file. `parents`: the general options."""
     text = "the keys that seal card data: list, rotate, destroy old ones, wrap them"
     keys: argparse.ArgumentParser = subparsers.add_parser("keys", help=text, description=text, parents=list(parents))
     actions = keys.add_subparsers(dest="keys_action", metavar="ACTION", required=True)
 
-    def add(name: str, action: Callable[[Command], int], help_text: str) -> argparse.ArgumentParser:
+    def add(name: str, action: Callable[[CommandLine], int], help_text: str) -> argparse.ArgumentParser:
         one: argparse.ArgumentParser = actions.add_parser(
             name, help=help_text, description=help_text, parents=list(parents)
         )
@@ -89,7 +78,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     copy_parser.add_argument("target", type=Path, metavar="FILE", help="a new file; mode 0600")
 
 
-def show(command: Command) -> int:
+def show(command: CommandLine) -> int:
     """Every key, and what they are wrapped under."""
     try:
         told = command.call("keys.list")
@@ -108,7 +97,7 @@ def show(command: Command) -> int:
     return 0
 
 
-def check(command: Command) -> int:
+def check(command: CommandLine) -> int:
     """Whether the next start could open them: 0, or 1 with the reason."""
     try:
         told = command.call("keys.check")
@@ -123,7 +112,7 @@ def check(command: Command) -> int:
     return 1 if told["problem"] else 0
 
 
-def rotate(command: Command) -> int:
+def rotate(command: CommandLine) -> int:
     """A new key."""
     try:
         done = command.call("keys.rotate")
@@ -138,7 +127,7 @@ def rotate(command: Command) -> int:
     return 0
 
 
-def destroy(command: Command) -> int:
+def destroy(command: CommandLine) -> int:
     """Old keys go. Only the running agent knows what needs them."""
     done = command.call("keys.destroy", now=command.options.now)
     if command.options.json:
@@ -150,7 +139,7 @@ def destroy(command: Command) -> int:
     return 0
 
 
-def wrap(command: Command) -> int:
+def wrap(command: CommandLine) -> int:
     """The same keys, wrapped."""
     try:
         before = command.call("keys.list")["wrapping"]
@@ -169,7 +158,7 @@ def wrap(command: Command) -> int:
     return 0
 
 
-def unwrap(command: Command) -> int:
+def unwrap(command: CommandLine) -> int:
     """The same keys, in clear."""
     try:
         told = command.call("keys.unwrap")
@@ -184,7 +173,7 @@ def unwrap(command: Command) -> int:
     return 0
 
 
-def copy(command: Command) -> int:
+def copy(command: CommandLine) -> int:
     """A copy in clear, made here and not by the agent."""
     target: Path = command.options.target.absolute()
     open_vault(settings.load(command.place.configuration_file).keys).copy_keys(target)
@@ -200,7 +189,7 @@ def _wrapping(vault: Vault) -> dict[str, Any]:
     return {"under": vault.wrapped_under, "wanted": vault.wraps_under, "reached": True, "problem": ""}
 
 
-def _say_wrapping(command: Command, told: dict[str, Any]) -> None:
+def _say_wrapping(command: CommandLine, told: dict[str, Any]) -> None:
     from agent.said import said  # the catalogue: only where something is shown in words
 
     def shown(text: str) -> str:
@@ -214,12 +203,12 @@ def _say_wrapping(command: Command, told: dict[str, Any]) -> None:
         _say(command, "problem", problem=shown(told["problem"]))
 
 
-def _offline(command: Command, error: CommandError) -> Vault:
+def _offline(command: CommandLine, error: CommandError) -> Vault:
     """The key file itself, where no agent answers; what the agent refused stays refused."""
     if error.code != "C-NO-DAEMON":
         raise error
     return open_vault(settings.load(command.place.configuration_file).keys)
 
 
-def _say(command: Command, name: str, **values: str) -> None:
+def _say(command: CommandLine, name: str, **values: str) -> None:
     command.print(_WORDS[name][command.language == "zh"].format(**values))

@@ -11,21 +11,14 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from agent import VERSION
+from agent.cli_rooms import CommandLine
 
 PROG = "reversalctl"
 # The id of an item in a line of `list --json`, for sed.
 _ID = """'s/^{"id": "\\([^"]*\\)".*/\\1/p'"""
-
-
-class Caller(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-
-    def print(self, text: str) -> None: ...
 
 
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
@@ -36,7 +29,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     one.add_argument("shell", choices=("bash", "zsh"))
 
 
-def completion(command: Caller) -> int:
+def completion(command: CommandLine) -> int:
     """For one shell."""
     from agent.cli import parser  # agent/cli.py loads this file: the other way round only on use
 

@@ -12,18 +12,18 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from agent import config as settings
 from agent import provision as room
-from agent.cli_place import Place
+from agent.cli_rooms import CommandLine
 from agent.provision import ProvisionError
 from agent.provision_questions import NO, QUESTIONS, YES, Answers, Question, check_answers
 from agent.provision_trial import Seen, trial
 from agent.removal import places, running
 from agent.texts import Text
 
-EXIT_DONE, EXIT_NOT_DONE, EXIT_REFUSED = 0, 1, 65
+EXIT_NOT_DONE = 1
 
 _WORDS: Mapping[str, Text] = {
     "welcome": Text(
@@ -52,17 +52,6 @@ _WORDS: Mapping[str, Text] = {
 }
 
 
-class Command(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-    place: Place
-
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
-
-
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
     """The command of this file. `parents`: the general options."""
     text = "ask what this terminal's configuration needs, try it on devices and host, and write it"
@@ -73,7 +62,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     one.add_argument("--no-trial", action="store_true", help="do not try devices and host")
 
 
-def provision(command: Command) -> int:
+def provision(command: CommandLine) -> int:
     """The whole way."""
     target = command.place.configuration_file.absolute()
     proposals = room.usual_answers(target) if target.exists() else {}
@@ -93,7 +82,7 @@ def provision(command: Command) -> int:
     return _write(command, answers, text, target)
 
 
-def _write(command: Command, answers: Answers, text: str, target: Path) -> int:
+def _write(command: CommandLine, answers: Answers, text: str, target: Path) -> int:
     language = _language(command, answers)
     kept = room.put_in_place(text, target)
     if kept is not None:
@@ -116,7 +105,7 @@ def _checked(target: Path) -> int:
 # --- answers -----------------------------------------------------------------------------------
 
 
-def _from_file(command: Command) -> Answers:
+def _from_file(command: CommandLine) -> Answers:
     path: Path = command.options.answers
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -135,7 +124,7 @@ def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _dialogue(command: Command, proposals: Mapping[str, str]) -> Answers:
+def _dialogue(command: CommandLine, proposals: Mapping[str, str]) -> Answers:
     answers: Answers = {}
     language = _language(command, answers)
     print(_say("welcome", language))
@@ -175,7 +164,7 @@ def _line(prompt: str, secret: bool = False) -> str:
 # --- the trial ---------------------------------------------------------------------------------
 
 
-def _accepted(command: Command, answers: Answers, target: Path) -> bool:
+def _accepted(command: CommandLine, answers: Answers, target: Path) -> bool:
     """Whether it is to be written, after what the trial has shown."""
     language = _language(command, answers)
     failed = False
@@ -195,7 +184,7 @@ def _told(one: Seen, language: str) -> str:
     return _say("passed" if one.passed else "failed", language, what=one.what, text=one.text)
 
 
-def _language(command: Command, answers: Mapping[str, str]) -> str:
+def _language(command: CommandLine, answers: Mapping[str, str]) -> str:
     return answers.get("language") or command.place.language()
 
 

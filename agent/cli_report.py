@@ -17,25 +17,14 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from agent.cli_place import CommandError, Place
+from agent.cli_place import CommandError
+from agent.cli_rooms import CommandLine
 
 EXIT_WHOLE, EXIT_NOT_WHOLE = 0, 1
 _SPAN = re.compile(r"(\d+)([mhdw])")
 _UNIT_S = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-class Caller(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-    place: Place
-
-    def call(self, method: str, **params: Any) -> Any: ...
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
 
 
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
@@ -62,7 +51,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
 # --- watch -------------------------------------------------------------------------------------
 
 
-def watch(command: Caller) -> int:
+def watch(command: CommandLine) -> int:
     """Live, until q or the end of the terminal."""
     from agent.cli_status import read_status, trouble  # not needed by `report`
     from agent.watch import Reader, follow_lines, live_screen
@@ -85,7 +74,7 @@ def watch(command: Caller) -> int:
 # --- report ------------------------------------------------------------------------------------
 
 
-def report(command: Caller) -> int:
+def report(command: CommandLine) -> int:
     """Text to the terminal, or a page or tables into files."""
     from agent import report as reports  # reads catalogues: not needed by `watch`
     from agent.journal_source import Records
@@ -123,7 +112,7 @@ def _moment(given: datetime | timedelta | None, now: datetime) -> datetime | Non
     return now - min(given, now - datetime(1970, 1, 1, tzinfo=UTC))
 
 
-def _samples(command: Caller, period: Any) -> list[dict[str, Any]]:
+def _samples(command: CommandLine, period: Any) -> list[dict[str, Any]]:
     """How the store did: of the running agent, of a stopped one's directory; a copy of the journal has none."""
     if command.options.copy is not None:
         return []
@@ -145,7 +134,7 @@ def _stamp(at: datetime | None) -> str:
     return "" if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _show(command: Caller, made: dict[str, Any]) -> None:
+def _show(command: CommandLine, made: dict[str, Any]) -> None:
     from agent import report_csv, report_html, report_text
     from agent.report_files import writing
     from agent.report_texts import word

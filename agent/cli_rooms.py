@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import argparse
+
+    from agent.cli_place import Place
 
 # file: its commands
 ROOMS: dict[str, tuple[str, ...]] = {
@@ -27,6 +32,18 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 # These know their options themselves.
 WITHOUT_PARENTS = frozenset({"agent.cli_protocol"})
+
+
+class CommandLine(Protocol):
+    """What a command needs of the command line (agent/cli.py's Command)."""
+
+    options: argparse.Namespace
+    place: Place
+
+    def call(self, method: str, **params: Any) -> Any: ...
+    def print(self, text: str) -> None: ...
+    @property
+    def language(self) -> str: ...
 
 
 def needed(words: Iterable[str], core: Iterable[str]) -> list[str]:

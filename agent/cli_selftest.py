@@ -9,10 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from agent import config as settings
-from agent.cli_place import CommandError, Place
+from agent.cli_place import CommandError
+from agent.cli_rooms import CommandLine
 from agent.loop import Clock
 from agent.selftest import Bench, Finding, NotPossible, run, worst
 from agent.status_text import columns, local_time, pad, wrap
@@ -25,18 +26,6 @@ CONNECT_S = 5.0
 NOT_KEPT = frozenset({"T-OPEN"})
 # Beside this release's sources; an installed package has none, and then the rules are not compared.
 SHIPPED_RULES = Path(__file__).parents[1] / "udev" / "70-pos-devices.rules"
-
-
-class Caller(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-    place: Place
-
-    def call(self, method: str, **params: Any) -> Any: ...
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
 
 
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
@@ -52,7 +41,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     done.add_argument("--limit", type=int, default=50, metavar="COUNT", help="how many entries are shown")
 
 
-def selftest(command: Caller) -> int:
+def selftest(command: CommandLine) -> int:
     """All checks, each as it ends; the result is kept with its date."""
     bench = _bench(command)
     findings: list[Finding] = []
@@ -72,7 +61,7 @@ def selftest(command: Caller) -> int:
     return EXIT[worst(findings)]
 
 
-def maintenance(command: Caller) -> int:
+def maintenance(command: CommandLine) -> int:
     """The log, or one more entry."""
     if command.options.note:
         command.call("maintenance.note", kind="work", text=command.options.note)
@@ -89,7 +78,7 @@ def maintenance(command: Caller) -> int:
     return 0
 
 
-def _bench(command: Caller) -> Bench:
+def _bench(command: CommandLine) -> Bench:
     configuration, problem = None, ""
     try:
         configuration = settings.load(command.place.configuration_file)
@@ -129,7 +118,7 @@ def _connect(address: str) -> float:
         return time.perf_counter() - began
 
 
-def _keep(command: Caller, bench: Bench, findings: Sequence[Finding]) -> dict[str, Any] | None:
+def _keep(command: CommandLine, bench: Bench, findings: Sequence[Finding]) -> dict[str, Any] | None:
     if bench.call is None:
         return None
     of_machine = [one for one in findings if one.code not in NOT_KEPT]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from agent.cli_call import Caller
-from agent.cli_place import Place
+from agent.cli_rooms import CommandLine
 from agent.client import AgentClient
 
 EXIT_DONE, EXIT_NOT_DONE, EXIT_TRY_AGAIN = 0, 1, 75
@@ -65,21 +65,10 @@ _WORDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-class Command(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-    place: Place
-
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
-
-
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
     """The commands of this file. `parents`: the general options."""
 
-    def add(name: str, action: Callable[[Command], int], text: str) -> argparse.ArgumentParser:
+    def add(name: str, action: Callable[[CommandLine], int], text: str) -> argparse.ArgumentParser:
         one: argparse.ArgumentParser = subparsers.add_parser(name, help=text, description=text, parents=list(parents))
         one.set_defaults(action=action)
         return one
@@ -98,7 +87,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     waiting.add_argument("--timeout", type=int, default=DEFAULT_WAIT_S, metavar="SECONDS", help="longest wait")
 
 
-def sign_on(command: Command) -> int:
+def sign_on(command: CommandLine) -> int:
     """Working keys and batch number from the host, now."""
     view = _asked(command, "session.sign_on", lane=_lane(command))
     if command.options.json:
@@ -111,7 +100,7 @@ def sign_on(command: Command) -> int:
     return EXIT_DONE if view["signed_on"] and not view["failures"] else EXIT_NOT_DONE
 
 
-def echo(command: Command) -> int:
+def echo(command: CommandLine) -> int:
     """One echo test."""
     answer = _asked(command, "session.echo", lane=_lane(command))
     if command.options.json:
@@ -122,7 +111,7 @@ def echo(command: Command) -> int:
     return EXIT_DONE if answer["answered"] else EXIT_NOT_DONE
 
 
-def settle_batch(command: Command) -> int:
+def settle_batch(command: CommandLine) -> int:
     """0500 with the journal's totals."""
     given = command.options
     answer = _asked(command, "batch.settle", lane=_lane(command), override=given.override, reason=given.reason)
@@ -135,7 +124,7 @@ def settle_batch(command: Command) -> int:
     return EXIT_NOT_DONE if answer["outcome"] == "unequal" else EXIT_DONE
 
 
-def script_results(command: Command) -> int:
+def script_results(command: CommandLine) -> int:
     """What waits and what ended lately; with --close, the end of one."""
     if command.options.close:
         closed = _asked(command, "script.close", id=command.options.close, why=command.options.why)
@@ -152,7 +141,7 @@ def script_results(command: Command) -> int:
     return EXIT_NOT_DONE if any(tray["waiting"] for tray in lanes.values()) else EXIT_DONE
 
 
-def _print_script_results(command: Command, lanes: Mapping[str, Any]) -> None:
+def _print_script_results(command: CommandLine, lanes: Mapping[str, Any]) -> None:
     for lane, tray in lanes.items():
         _say(command, "scripts", lane=lane, count=str(len(tray["waiting"])))
         for name, items in (("script", tray["waiting"]), ("script-ended", tray["ended"])):
@@ -160,7 +149,7 @@ def _print_script_results(command: Command, lanes: Mapping[str, Any]) -> None:
                 _say(command, name, **{key: str(value) for key, value in one.items()})
 
 
-def wait_clear(command: Command) -> int:
+def wait_clear(command: CommandLine) -> int:
     """Until nothing is owed, or the time is over."""
     left_s = max(0, command.options.timeout)
     answer = _asked(command, "reversal.wait_clear", lane=_lane(command), timeout_s=min(SLICE_S, left_s))
@@ -176,7 +165,7 @@ def wait_clear(command: Command) -> int:
     return EXIT_DONE if answer["clear"] else EXIT_TRY_AGAIN
 
 
-def _print_settlement(command: Command, answer: Mapping[str, Any]) -> None:
+def _print_settlement(command: CommandLine, answer: Mapping[str, Any]) -> None:
     command.print(str(answer["text_zh" if command.language == "zh" else "text_en"]))
     if answer["why"]:
         _say(command, "why", why=answer["why"])
@@ -190,14 +179,14 @@ def _print_settlement(command: Command, answer: Mapping[str, Any]) -> None:
         _say(command, "next", next_batch=answer["next_batch"])
 
 
-def _print_upload(command: Command, upload: Mapping[str, Any]) -> None:
+def _print_upload(command: CommandLine, upload: Mapping[str, Any]) -> None:
     _say(command, f"upload-{upload['step']}", **{name: str(upload[name]) for name in ("accepted", "waiting")})
     for name in ("refused", "left"):
         for one in upload[name]:
             _say(command, f"upload-{name}", **one)
 
 
-def _print_items(command: Command, items: Sequence[Mapping[str, Any]]) -> None:
+def _print_items(command: CommandLine, items: Sequence[Mapping[str, Any]]) -> None:
     from agent.currency import money  # the catalogue: only where something is open
     from agent.texts import catalogue
 
@@ -217,7 +206,7 @@ class _PatientCaller(Caller):
         return self._client
 
 
-def _asked(command: Command, method: str, **params: Any) -> Any:
+def _asked(command: CommandLine, method: str, **params: Any) -> Any:
     caller = _PatientCaller(command.place)
     try:
         return caller(method, **params)
@@ -230,17 +219,17 @@ def _with_lane(one: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return one
 
 
-def _said(command: Command, text: str) -> str:
+def _said(command: CommandLine, text: str) -> str:
     from agent.said import said  # the catalogue: not needed for JSON
 
     return said(text).of(command.language)
 
 
-def _lane(command: Command) -> str:
+def _lane(command: CommandLine) -> str:
     return str(command.options.lane)
 
 
-def _say(command: Command, name: str, **values: str) -> None:
+def _say(command: CommandLine, name: str, **values: str) -> None:
     english, chinese = _WORDS[name]
     command.print((chinese if command.language == "zh" else english).format(**values))
 

@@ -5,22 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from agent.cli_rooms import CommandLine
 from agent.texts_operations import operations, phrase
 
 SLIPS = ("cancelled", "confirmed", "parked", "settled", "adjustment")
-
-
-class Caller(Protocol):
-    """What a command needs of the command line (agent/cli.py's Command)."""
-
-    options: argparse.Namespace
-
-    def call(self, method: str, **params: Any) -> Any: ...
-    def print(self, text: str) -> None: ...
-    @property
-    def language(self) -> str: ...
 
 
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
@@ -32,7 +22,7 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
     one.add_argument("--slip", choices=SLIPS, default="", help="which one; else the one of its present state")
 
 
-def reprint(command: Caller) -> int:
+def reprint(command: CommandLine) -> int:
     """Once more."""
     answer = command.call("slip.print", id=command.options.id, what=command.options.slip)
     if command.options.json:

@@ -19,16 +19,14 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from agent.events import Settle
 from agent.lane import RefusedError
 from agent.records import OWED, Transaction
 from agent.rpc_socket import Peer
 from protocol.frozen import dataclass
-
-Rule = Literal["two-persons", "one-person"]
 
 # Long enough to fetch a colleague or to call the bank, too short to lie about. Assumed.
 EXPIRES_S = 900.0
@@ -119,9 +117,7 @@ class Closings:
         if wrong >= WRONG_MAX:
             del self._open[challenge.txn_id]
             return RefusedError("A-WRONG-CODE", f"{wrong} wrong answers: the challenge is void", "ask for a new one")
-        self._open[challenge.txn_id] = Challenge(
-            **{**{name: getattr(challenge, name) for name in Challenge.__slots__}, "wrong": wrong}
-        )
+        self._open[challenge.txn_id] = replace(challenge, wrong=wrong)
         return RefusedError("A-WRONG-CODE", "the code is not the one of this item", f"{WRONG_MAX - wrong} tries left")
 
     def _done(self, challenge: Challenge, confirmed_by: str) -> Settle:

@@ -1,6 +1,6 @@
 """The configuration file: `load` reads it or says everything that is wrong with it.
 
-    text ──▶ tomllib ──▶ sections (config_keys, config_schema) ──▶ paths made absolute ──▶ config_checks
+    text ──▶ tomllib ──▶ sections (config_keys, config_schema and its parts) ──▶ paths made absolute ──▶ config_checks
 
 Rules not to break:
 1. One run reports every error, each with key, line, what is wrong and what would be right.
@@ -18,24 +18,11 @@ from typing import Any, NoReturn
 
 from agent.config_changes import needs_restart, unsafe_changes
 from agent.config_checks import ProfileLoader, check, read_key_file
+from agent.config_devices import Checkout, DeviceConfig
 from agent.config_keys import ConfigError, Problem, Report, read_fields
+from agent.config_lane import Gateway, Lane, Retry, Tls
 from agent.config_print import effective
-from agent.config_schema import (
-    Agent,
-    Checkout,
-    Configuration,
-    DeviceConfig,
-    Gateway,
-    Journal,
-    Keys,
-    Lane,
-    PendingLimits,
-    Policy,
-    Retry,
-    Rights,
-    Tls,
-    Wrapping,
-)
+from agent.config_schema import Agent, Configuration, Journal, Keys, PendingLimits, Policy, Rights, Wrapping
 from agent.toml_lines import locate
 from protocol.profile import load_profile
 from protocol.rules import RetryRules

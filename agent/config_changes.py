@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from operator import attrgetter
 
-from agent.config_schema import Configuration, Lane
+from agent.config_lane import Lane
+from agent.config_schema import Configuration
 
 # A pending reversal was built from these. Its bytes would not change, but it would be sent to another
 # host, under another key, or in another terminal's conversation.

@@ -14,20 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.config_devices import Checkout, DeviceConfig
 from agent.config_keys import Report
-from agent.config_schema import (
-    Agent,
-    Checkout,
-    DeviceConfig,
-    Gateway,
-    Journal,
-    Keys,
-    Lane,
-    PendingLimits,
-    Policy,
-    Tls,
-    Wrapping,
-)
+from agent.config_lane import Gateway, Lane, Tls
+from agent.config_schema import Agent, Journal, Keys, PendingLimits, Policy, Wrapping
 from agent.macs import pad_objection
 from agent.private_file import open_to_others
 from protocol.errors import AgentError, MacError

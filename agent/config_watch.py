@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from agent import config_keys as key
+from agent.config_shapes import DAY_S, TEBIBYTE
 from protocol.frozen import dataclass
 
-DAY_S = 86_400
-TEBIBYTE = 1 << 40
 WORD = r"[^\x00-\x1f]{1,255}"
 
 

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from agent.conversation_aside import aside, asides
+from agent.conversation_reading import Reading
+from agent.conversation_step import NOTHING, Finding, Step
 from agent.conversation_texts import decision, finding
 from agent.currency import money
 from agent.engine import decide
@@ -39,9 +41,8 @@ from agent.events import (
 from agent.outcomes import MacVerdict
 from agent.policy import Policy
 from agent.records import OWED, State, Transaction
-from agent.streams import Chunk, Direction
-from protocol.envelope import EnvelopeReader
-from protocol.errors import FrameError, MessageError
+from agent.streams import Chunk
+from protocol.errors import MessageError
 from protocol.explain import explain
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
@@ -54,38 +55,9 @@ from protocol.reversal import Learnt, freeze, identity_of
 from protocol.rules import Profile
 from protocol.wordings import kind_name, mti_meaning
 
-_NOTHING = Both("", "")
 # Elements that differ between what the agent would send and what a terminal sent, without a fault: times and MAC.
 _OWN_TIMES = frozenset({7, 12, 13, 64, 128})
 _ORIGINAL_AT = {90: (4, 10), 56: (4, 10)}  # where the original's STAN stands in the original data elements
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that a person should look at; `code` never changes."""
-
-    code: str
-    text: Both
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One rung of the ladder. `direction` "none": nothing was sent, a time-out or the end of the capture."""
-
-    at: float | None
-    connection: str
-    direction: Literal["to-host", "from-host", "none"]
-    mti: str = ""
-    what: Both = _NOTHING
-    kind: str = ""
-    stan: str = ""
-    amount: str = ""
-    code: str = ""
-    code_text: Both = _NOTHING
-    card: str = ""
-    state: str = ""
-    decisions: tuple[Both, ...] = ()
-    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(slots=True)
@@ -127,8 +99,7 @@ class _Player:
         self.steps: list[Step] = []
         self._profile = profile
         self._items: dict[tuple[str, str], _Item] = {}
-        self._readers: dict[tuple[str, Direction], EnvelopeReader] = {}
-        self._broken: set[tuple[str, Direction]] = set()
+        self._reading = Reading(profile)
         self._aside = asides(profile)
         self._turns = 0
         self._last: float | None = None
@@ -141,41 +112,17 @@ class _Player:
         if chunk.at is not None:
             self._last = chunk.at if self._last is None else max(self._last, chunk.at)
             self._time_outs(self._last)
-        key = (chunk.connection, chunk.direction)
         if chunk.event == "closed":
             self._closed(chunk)
         elif chunk.event == "lost":
-            self._readers.pop(key, None)
+            self._reading.lost(chunk)
             self._remark(chunk, "bytes-lost")
         else:
-            self._data(chunk, key)
-
-    def _data(self, chunk: Chunk, key: tuple[str, Direction]) -> None:
-        reader = self._readers.setdefault(key, EnvelopeReader(self._profile))
-        if not reader.partial and (message := self._message(chunk.data)) is not None:
-            self._said(chunk, message)
-            return
-        try:
-            frames = reader.feed(chunk.data)
-        except FrameError:
-            del self._readers[key]
-            if key not in self._broken:
-                self._broken.add(key)
-                self._unreadable(chunk, chunk.data)
-            return
-        for frame in frames:
-            self._broken.discard(key)
-            body = self._message(frame.body)
-            if body is None:
-                self._unreadable(chunk, frame.body)
-            else:
-                self._said(chunk, body)
-
-    def _message(self, body: bytes) -> Message | None:
-        try:
-            return self._profile.codec.unpack(body)
-        except MessageError:
-            return None
+            for found in self._reading.read(chunk):
+                if isinstance(found, bytes):
+                    self._unreadable(chunk, found)
+                else:
+                    self._said(chunk, found)
 
     def _unreadable(self, chunk: Chunk, data: bytes) -> None:
         trouble = explain(self._profile, data, money).trouble
@@ -216,7 +163,7 @@ class _Player:
             stan=message.get(11),
             amount=money(int(amount), message.get(49)) if amount.isdigit() and message.get(49) else amount,
             code=code,
-            code_text=Both(rules.text(code, "en"), rules.text(code, "zh")) if is_verdict else _NOTHING,
+            code_text=Both(rules.text(code, "en"), rules.text(code, "zh")) if is_verdict else NOTHING,
             card=mask_pan(message.get(2) or message.get(35).split("=")[0]),
             state=str(notes.item.record.state) if notes.item else "",
             decisions=tuple(notes.decisions),
@@ -408,9 +355,8 @@ class _Player:
 
     def end(self) -> None:
         """What the capture leaves open, and frames that it cuts off."""
-        for (connection, direction), reader in self._readers.items():
-            if reader.partial:
-                self._remark(Chunk(self._last, connection, direction, "data"), "unfinished-frame")
+        for connection, direction in self._reading.unfinished():
+            self._remark(Chunk(self._last, connection, direction, "data"), "unfinished-frame")
         for item in self._unique():
             if item.record.state in (State.BEGUN, *OWED):
                 notes = _Notes(item=item)

@@ -23,19 +23,21 @@ from agent.events import Alarm, Slip
 from agent.journal import Journal
 from agent.journal_contract import JournalError
 from agent.journal_rest import JournalRest
-from agent.lane import Listener, RefusedError
+from agent.lane import Listener
 from agent.lanes import Ears, Links, ProfileShelf, lane_profile, make_lane, make_link
 from agent.loop import Clock, Loop
 from agent.notify import notify, watchdog_interval_s
 from agent.outcome_desk import OutcomeDesk
 from agent.outcomes import Replied, Stray
 from agent.records import OWED, State, Transaction
+from agent.reload import Reload
 from agent.rights import Pace, Rights
 from agent.room import DeviceRoom
 from agent.rpc import Limits, Peer, RpcServer
 from agent.second_copy import SecondCopy
 from agent.session_room import SessionRoom
 from agent.show_only import ShowOnly
+from agent.status_pace import StatusPace
 from agent.vault import Vault, VaultError
 from protocol.errors import AgentError
 
@@ -51,18 +53,11 @@ EX_USAGE, EX_SOFTWARE, EX_CANTCREAT, EX_IOERR, EX_CONFIG = 64, 70, 73, 74, 78
 # A known-dead host is looked for this often while something waits for it: soon enough for a shop,
 # seldom enough for a fleet. Assumed.
 PROBE_EVERY_S = 10.0
-# Changes within this time share one status file; longer than most sales, so that their answers go first.
-STATUS_DELAY_S = 0.2
 # At a start, overdue reversals have this long to leave before socket, status and page are made: a connect and a send on
 # a local network. Measured: 3 ms. A slower network gains nothing more from waiting.
 HEAD_START_S = 0.02
-# With thousands of items a status costs milliseconds: it may take a thirtieth of the time, not more. While a queue
-# drains, lanes wait for the one that writes.
-STATUS_SHARE = 30.0
 # A stop waits this long for the exchange under way, so that its outcome is not lost.
 STOP_WAIT_S = 5.0
-# In agent.state_dir: which slips are on paper.
-SLIP_BOOK = "slips.book"
 
 log = logging.getLogger("reversald")
 
@@ -79,38 +74,48 @@ class Daemon(Listener):
         self.show = ShowOnly(self.clock.now)
         self._aio = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._freed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._status_timer: asyncio.TimerHandle | None = None
-        self._status_cost_s = 0.0
-        self._page_not_before = 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.front: Front | None = None
+        self.gateway: Gateway | None = None
+        self.rights: Rights  # `_take_over` says who may what
+        self._status = StatusPace(lambda: self.front, lambda: self.configuration.agent.page_every_s, self._probe)
         self.links = Links()
-        self.devices = DeviceRoom(
-            _make_desk,
-            self._device_ready,
-            self._spawn,
-            self._status_soon,
-            lambda: self.clock.now().at_utc,
-            lambda work: self._spawn(self.show.shielded("slip", work)),
-        )
+        self.devices = self._make_devices()
         self.journal, self._vault = _open_journal(configuration, new=new_journal)
         mirror = configuration.journal.mirror
         self.second_copy = SecondCopy(mirror, self._vault, self.journal) if mirror else None
         self.loop = Loop(self.journal, [], self.links, self.clock, self)
-        self._rest = JournalRest(
+        self._rest = self._make_rest()
+        self.outcomes = OutcomeDesk(self.loop.all_ended, lambda: self.journal.commit_s)
+        self.api = Api(self.loop, configuration.policy.confirm)
+        self.sessions = self._make_sessions()
+        self._reloads = Reload(self.loop, self._profiles, lambda: self.configuration, self._take_over)
+        self.api.session_ready = self.sessions.ready
+        self.api.keep_script_result = self.sessions.keep_script_result
+        self.api.methods |= {"agent.reload": self._reload_asked, **self.sessions.methods}
+
+    def _make_devices(self) -> DeviceRoom:
+        return DeviceRoom(
+            _make_desk,
+            self._device_ready,
+            self._spawn,
+            self._status.soon,
+            self.clock.now,
+            lambda work: self._spawn(self.show.shielded("slip", work)),
+        )
+
+    def _make_rest(self) -> JournalRest:
+        return JournalRest(
             self.journal,
             lambda: self.configuration,
             self.clock.now,
             lambda: self.loop.lanes.values(),
             lambda: self.loop.next_wake(),
         )
-        self.outcomes = OutcomeDesk(self.loop.all_ended, lambda: self.journal.commit_s)
-        self.front: Front | None = None
-        self.api = Api(self.loop, configuration.policy.confirm, None, {}, self._reload_asked, self.devices)
-        self.rights = Rights(configuration.rights)
-        self.gateway: Gateway | None = None
-        self.sessions = SessionRoom(
+
+    def _make_sessions(self) -> SessionRoom:
+        return SessionRoom(
             self.loop,
             self.journal,
             self.clock,
@@ -119,9 +124,6 @@ class Daemon(Listener):
             self._session_changed,
             self._new_pin_keys,
         )
-        self.api.session_ready = self.sessions.ready
-        self.api.keep_script_result = self.sessions.keep_script_result
-        self.api.methods |= self.sessions.methods
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -149,7 +151,7 @@ class Daemon(Listener):
         self._every(PROBE_EVERY_S, self._probe)
         self._every(self.configuration.agent.status_every_s, self._look)
         if self.configuration.agent.page_every_s:
-            self._every(self.configuration.agent.page_every_s, self._write_page)
+            self._every(self.configuration.agent.page_every_s, self._status.write_page)
         if interval_s := watchdog_interval_s():
             self._every(interval_s, self._sign_of_life)
         await self._stop.wait()
@@ -200,8 +202,8 @@ class Daemon(Listener):
             log.error("%s; its lane starts no new sale: run reversalctl verify", text)
         for lane in sorted(self.loop.orphaned_lanes()):
             log.error("items are pending on lane %s, which is not configured any more: put it back", lane)
-        self._write_status()
-        self._write_page()
+        self._status.write()
+        self._status.write_page()
         self.journal.shrink()
         footprint.settle()
         notify("READY=1")
@@ -212,9 +214,10 @@ class Daemon(Listener):
         if self.gateway is not None:
             await self.gateway.close()
         await server.close()
+        self._reloads.keep_lanes()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WAIT_S):
-                await self._lanes_idle()
+                await self._reloads.lanes_idle()
         for task in self._tasks:
             task.cancel()
         self._disarm()
@@ -226,7 +229,7 @@ class Daemon(Listener):
         self.journal.close()
         if self.front is not None:
             self.front.writer.stopped()
-        self._write_page()
+        self._status.write_page(last=True)
 
     def _signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -244,7 +247,7 @@ class Daemon(Listener):
         self.sessions.item_changed(txn.lane)
         if self.second_copy is not None:
             self.second_copy.changed(self._spawn)
-        self._status_soon()
+        self._status.soon()
 
     def effect(self, txn: Transaction, effect: Alarm | Slip) -> None:
         """An alarm goes to the log; a slip to the printer when there is time for it."""
@@ -263,7 +266,7 @@ class Daemon(Listener):
         """The second copy is written with the new key, too."""
         if self.second_copy is not None:
             self.second_copy.changed(self._spawn)
-        self._status_soon()
+        self._status.soon()
 
     def replied(self, txn_id: str, purpose: str, reply: Replied) -> None:
         """An application behind a gateway waits for the answer itself."""
@@ -276,7 +279,7 @@ class Daemon(Listener):
         self.sessions.answered(lane, code, processing_requirement)
 
     def _session_changed(self) -> None:
-        self._status_soon()
+        self._status.soon()
         self.timers()
 
     def _new_pin_keys(self) -> None:
@@ -289,7 +292,7 @@ class Daemon(Listener):
 
     def lane_free(self, lane: str) -> None:
         """A waiting sale may take its turn."""
-        self._freed.set()
+        self._reloads.lane_free()
         self.api.lane_free(lane)
         self.sessions.lane_free(lane)
 
@@ -320,7 +323,7 @@ class Daemon(Listener):
         if "link-up" in self.loop.lane(lane).policy.retry.triggers:
             self.loop.resume(lane, "link-up")
         self.sessions.back(lane)
-        self._status_soon()
+        self._status.soon()
 
     def _device_ready(self, device: str) -> None:
         """A PIN pad is back: the lanes that need it for their MAC go on."""
@@ -353,41 +356,13 @@ class Daemon(Listener):
         self._make_checkout(new)
 
     async def reload(self) -> dict[str, Any]:
-        """Read the configuration file again. Raises: ConfigError and RefusedError; then all stays as it was."""
-        notify("RELOADING=1")
-        try:
-            new = settings.load(self.configuration.source, self._profiles.load)
-            self._refuse_unsafe(new)
-            await self._lanes_idle()
-            self._take_over(new)
-        finally:
-            self._profiles.clear()
-            for name in self.loop.lanes:
-                self.loop.reserve(name, wanted=False)
-            notify("READY=1")
+        """Take over the changed file. Raises: ConfigError and RefusedError; then all stays as it was."""
+        new = await self._reloads.run()
         log.info("configuration reloaded from %s", new.source)
-        self._write_status()
+        self._status.write()
         return {"reloaded": str(new.source), "lanes": sorted(self.loop.lanes)}
 
-    def _refuse_unsafe(self, new: settings.Configuration) -> None:
-        restart = settings.needs_restart(self.configuration, new)
-        if restart:
-            text = f"only a restart can change {', '.join(restart)}"
-            raise RefusedError("A-RESTART", text, "systemctl restart reversald")
-        unsafe = settings.unsafe_changes(self.configuration, new, self.loop.lanes_pending())
-        if unsafe:
-            text = "unsafe while reversals are pending: " + "; ".join(unsafe)
-            raise RefusedError("A-UNSAFE-CHANGE", text, "wait until reversalctl list is empty")
-
-    async def _lanes_idle(self) -> None:
-        """Let no new exchange start and wait for those under way. Every exchange has an end."""
-        for name in self.loop.lanes:
-            self.loop.reserve(name, wanted=True)
-        while any(lane.busy for lane in self.loop.lanes.values()):
-            self._freed.clear()
-            await self._freed.wait()
-
-    async def _reload_asked(self, peer: Peer) -> dict[str, Any]:
+    async def _reload_asked(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         log.info("reload asked for by %s", peer.name)
         return await self.reload()
 
@@ -405,37 +380,10 @@ class Daemon(Listener):
             if lane in self.links.by_lane:
                 self.links.by_lane[lane].probe()
 
-    def _status_soon(self) -> None:
-        if self._status_timer is None:
-            delay_s = max(STATUS_DELAY_S, STATUS_SHARE * self._status_cost_s)
-            self._status_timer = self._aio.call_later(delay_s, self._write_status)
-
     def _look(self) -> None:
         """The sign of life, and what the journal does where nothing is due."""
-        self._write_status()
+        self._status.write()
         self._rest.step()
-
-    def _write_status(self) -> None:
-        """A status that cannot be written (full disk) is logged once and never stops a reversal."""
-        if self._status_timer is not None:
-            self._status_timer.cancel()
-            self._status_timer = None
-        if self.front is None:
-            return
-        began = self._aio.time()
-        if self.front.write_status():
-            self._status_soon()
-        if self.front.watching.hurries:
-            self._probe()
-        self._status_cost_s = self._aio.time() - began
-
-    def _write_page(self) -> None:
-        """It too may take a thirtieth of the time. After a fault the old page stays: it tells its age by itself."""
-        began = self._aio.time()
-        every_s = self.configuration.agent.page_every_s
-        if self.front is not None and every_s and (began >= self._page_not_before or self._stop.is_set()):
-            self.front.writer.write_page(every_s)
-            self._page_not_before = began + STATUS_SHARE * (self._aio.time() - began)
 
     def _sign_of_life(self) -> None:
         """Only after a round trip to the journal."""
@@ -464,6 +412,10 @@ class Daemon(Listener):
 
     def _fault_in_loop(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, OSError) and "socket" in context:
+            # asyncio found no descriptor or memory for a connection to the API, and tries again in a second.
+            log.error("api: no connection can be taken now: %s", error.strerror)
+            return
         self.fault(error if isinstance(error, BaseException) else RuntimeError(str(context.get("message"))))
 
     def fault(self, error: BaseException) -> NoReturn:

@@ -33,6 +33,27 @@ def replace_durably(path: Path, content: bytes, mtime_ns: int | None = None) -> 
     rename_durably(draft, path)
 
 
+def append_line(path: Path, line: str, *, durable: bool) -> None:
+    """Adds `line` and its end to `path` (0600): all of it, else OSError. `durable`: it is on the disk afterwards.
+
+    What a power cut has torn stays a line by itself. A link in the place of the file is not followed: root appends in
+    directories of others, too.
+    """
+    is_new = not path.exists()
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        left = (b"\n" if _is_torn(descriptor) else b"") + line.encode() + b"\n"
+        while left:
+            left = left[os.write(descriptor, left) :]
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if durable and is_new:
+        sync_directory(path.parent)
+
+
 def rename_durably(source: Path, target: Path) -> None:
     """Renames within one directory; `target`, if it exists, is replaced."""
     os.rename(source, target)
@@ -55,6 +76,11 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_torn(descriptor: int) -> bool:
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 def _write_and_sync(

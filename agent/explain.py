@@ -20,7 +20,7 @@ from protocol.meanings import KINDS, REASON_NAMES, Both, same
 from protocol.profile import load_profile, profile_names
 from protocol.rules import Profile
 
-EXIT_FINE, EXIT_DAMAGED = 0, 65  # sysexits.h: EX_OK, EX_DATAERR
+EXIT_DAMAGED = 65  # sysexits.h: EX_DATAERR
 
 _BYTES_A_LINE = 12
 _INDENT = "      "

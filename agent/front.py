@@ -11,11 +11,13 @@ from typing import Any
 
 from agent.api import Api
 from agent.config_schema import Configuration
+from agent.device_desk import DeviceDesk
 from agent.explain_desk import ExplainDesk
 from agent.journal import Journal
 from agent.keys import KeyDesk
 from agent.lanes import Links
 from agent.loop import Clock, Loop
+from agent.operator_desk import OperatorDesk
 from agent.room import DeviceRoom
 from agent.second_copy import SecondCopy
 from agent.session_room import SessionRoom
@@ -81,7 +83,9 @@ class Front:
         )
         self.views.sessions = rooms.sessions.views
         self.views.watch = self.watching.shown
-        self._keys = KeyDesk(rooms.vault, rooms.loop, configuration().keys.data_key_file, rooms.keys_changed)
+        self._keys = KeyDesk(
+            rooms.vault, rooms.loop, configuration().keys.data_key_file, rooms.keys_changed, rooms.clock.now
+        )
         self.views.keys = self._keys.wrapping
         self.views.extra = lambda: [*self.watching.conditions(), *self._keys.conditions()]
         self.views.plan_objection = self.watching.objection
@@ -112,9 +116,11 @@ class Front:
     def _furnish(self, api: Api) -> None:
         rooms = self._rooms
         explains = ExplainDesk(rooms.loop, lambda: rooms.configuration().profiles_directories)
-        api.furnish(self._shown(self.views.methods()), self._settling)
+        shown = self._shown(self.views.methods())
         api.plan_objection = self.watching.objection
         for methods in (
+            OperatorDesk(rooms.loop, shown, self._settling).methods,
+            DeviceDesk(rooms.devices, shown["devices"]).methods,
             self._keys.methods(),
             SlipDesk(rooms.loop, rooms.devices).methods,
             explains.methods,

@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from agent.api import Api
-from agent.config_schema import Gateway as GatewaySettings
+from agent.config_lane import Gateway as GatewaySettings
 from agent.gateway_lane import Relay, Rules
 from agent.gateway_socket import Till
 from agent.lanes import Links
@@ -30,6 +30,8 @@ from protocol.errors import AgentError, FrameError
 BACKLOG = 16
 # What messages under way get when the daemon ends.
 CLOSE_GRACE_S = 3.0
+# Where the system has no descriptor for a connection, the next look comes so much later; asyncio's own servers do so.
+ACCEPT_AGAIN_S = 1.0
 
 log = logging.getLogger("reversald")
 
@@ -94,8 +96,13 @@ class Gateway:
     async def _accept(self, listener: socket.socket, settings: GatewaySettings, relay: Relay) -> None:
         allowed = [ipaddress.ip_network(client) for client in settings.clients]
         tills = self._open[settings.lane]
-        while True:
-            sock, address = await asyncio.get_running_loop().sock_accept(listener)
+        while not relay.closing:
+            try:
+                sock, address = await asyncio.get_running_loop().sock_accept(listener)
+            except OSError as error:  # descriptors or memory are short: no fault of ours, and it may pass
+                log.error("gateway %s: no connection can be taken now: %s", settings.lane, error.strerror)
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
             name = f"{address[0]}:{address[1]}"
             if not _is_allowed(address[0], allowed):
                 log.warning("gateway %s: %s is not one of the clients, refused", settings.lane, name)

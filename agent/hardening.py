@@ -10,6 +10,7 @@ import ctypes
 import logging
 import resource
 import sys
+import threading
 import traceback
 from types import TracebackType
 
@@ -35,9 +36,15 @@ def places(fault: BaseException) -> str:
 
 
 def hide_values_in_tracebacks() -> None:
-    """What nobody catches is said by type and place, too."""
+    """What nobody catches is said by type and place, too, in whatever thread it was raised."""
     sys.excepthook = _hook
+    threading.excepthook = lambda ended: _tell(ended.exc_value)
 
 
 def _hook(kind: type[BaseException], fault: BaseException, where: TracebackType | None) -> None:
-    sys.stderr.write(f"our own fault: {places(fault)}")
+    _tell(fault)
+
+
+def _tell(fault: BaseException | None) -> None:
+    if fault is not None and not isinstance(fault, SystemExit):  # None: the interpreter is ending and has let it go
+        sys.stderr.write(f"our own fault: {places(fault)}")

@@ -9,7 +9,7 @@ Rules not to break:
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from agent.events import Now
@@ -68,7 +68,7 @@ def offset(zone: str, date: str, time: str, now_utc: datetime) -> float | None:
 def _zone(zone: str) -> timezone:
     """ "+08:00" as the profile has it."""
     sign = -1 if zone[0] == "-" else 1
-    return timezone(sign * timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))) if zone else UTC
+    return timezone(sign * timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6])))
 
 
 def _shown(samples: list[Sample]) -> dict[str, Any]:

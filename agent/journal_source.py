@@ -76,20 +76,6 @@ def _items(command: Caller, copy: Path | None) -> Iterator[Row | int | None]:
         progress.end()
 
 
-def of_copy(path: Path) -> Iterator[Row | None]:
-    """Every record of a copy that `reversalctl export` made. Raises JournalUnreadable."""
-    for item in _of_file(path, lambda done, total: None):
-        if not isinstance(item, int):
-            yield item
-
-
-def of_stopped(path: Path) -> Iterator[Row | None]:
-    """Of the journal of a stopped agent. Raises JournalLocked while one runs on it, JournalUnreadable."""
-    _must_exist(path)
-    with held(path):
-        yield from of_copy(path)
-
-
 def _of_file(path: Path, watched: Watched) -> Iterator[Row | int | None]:
     _must_exist(path)
     with start_errors(path), image_of(path) as copy, reading(copy) as connection:

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agent.events import Now
 from agent.lane import RefusedError
 from agent.loop import Loop
 from agent.own_thread import in_own_thread
@@ -37,9 +37,11 @@ T = TypeVar("T")
 
 
 class KeyDesk:
-    """`changed` is called after each change of the keys, and of what is known of them."""
+    """`changed` is called after each change of the keys, and of what is known of them. `now`: the daemon's clock."""
 
-    def __init__(self, vault: Vault, loop: Loop, key_file: Path, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, vault: Vault, loop: Loop, key_file: Path, changed: Callable[[], None], now: Callable[[], Now]
+    ) -> None:
         self._vault = vault
         self._loop = loop
         self._key_file = key_file
@@ -48,6 +50,7 @@ class KeyDesk:
         # Whether the source that the next start needs was reached when it was last asked; the start itself has asked.
         self._reached: bool | None = True if vault.wrapped_under else None
         self._problem = ""
+        self._now = now
 
     def methods(self) -> dict[str, Callable[[Peer, dict[str, Any]], Any]]:
         """For the API."""
@@ -130,7 +133,7 @@ class KeyDesk:
     def _age_s(self) -> float:
         """Since the newest key came. Raises VaultError."""
         try:
-            return time.clock_gettime(time.CLOCK_REALTIME) - self._key_file.stat().st_mtime
+            return self._now().utc.timestamp() - self._key_file.stat().st_mtime
         except OSError as error:
             hint = "restore it from its backup"
             raise VaultError(f"key file {self._key_file} cannot be read: {error.strerror}", hint) from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.conversation import Step
+from agent.conversation_step import Step
 from agent.status_text import wrap
 from protocol.meanings import KINDS, Both, same
 

@@ -111,7 +111,7 @@ class Lane:
     gate: Gate = field(default_factory=Gate)
     may_change_host: bool = False
     warn_only: bool = False
-    reserved: bool = False  # a sale waits for the lane: no further reversal starts before it
+    reserved: int = 0  # so many wait for the lane (a sale, a reload): no further reversal starts before them
     several_hosts: bool = False
     closed: Closed | None = None
     goes_first: Callable[[], bool] | None = None  # takes the lane before a reversal that is due; False: nothing does

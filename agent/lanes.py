@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # A PIN pad answers a MAC within a second; more than this and the reversal is tried again later.
 # Source: UIC PP791 manual, response time-out of a packet 3 s; assumed twice that for three tries.
-PAD_DEADLINE_S = 6.0
+PAD_TIMEOUT_S = 6.0
 # An application that talks to the host itself has the host's reply time-out and this much more.
 REPORT_SLACK_S = 30.0
 
@@ -139,7 +139,7 @@ def _macs(lane: settings.Lane, profile: Profile, submits: Mapping[str, Submit]) 
     if lane.mac == "pinpad":
         if not lane.mac_key:
             return NoKeyYet()  # the first sign-on brings it (agent/session_room.py)
-        return PinPadMac(profile.mac, submits[lane.pinpad], lane.mac_key, PAD_DEADLINE_S)
+        return PinPadMac(profile.mac, submits[lane.pinpad], lane.mac_key, PAD_TIMEOUT_S)
     return NoKeyYet() if lane.mac == "software" else NoMac()
 
 

@@ -230,11 +230,11 @@ class Loop(Turns):
         ]
 
     def reserve(self, lane_name: str, *, wanted: bool) -> None:
-        """A sale waits for this lane, or does not any more."""
+        """Somebody waits for this lane, or does not any more; to be called once each."""
         lane = self.lane(lane_name)
         with self.together():
-            lane.reserved = wanted
-            if not wanted:
+            lane.reserved += 1 if wanted else -1
+            if not lane.reserved:
                 self._wake_lane(lane)
 
     def resume(self, lane_name: str, cause: str) -> None:

@@ -142,7 +142,7 @@ class Queue:
     def _blocked(self, lane: Lane) -> bool:
         """Whether the next timer needs the lane, and the lane is in an exchange."""
         needs_lane = self._book.live[lane.due[0][1]].state in OWED
-        return needs_lane and (lane.busy is not None or lane.reserved)
+        return needs_lane and (lane.busy is not None or lane.reserved > 0)
 
     # --- reading -------------------------------------------------------------------------------
 

@@ -125,17 +125,17 @@ def _by_blocks(rules: MacRules, session_key_hex: str) -> bool:
 class PinPadMac:
     """The key never leaves the PIN pad; the pad computes the core, `protocol.mac` the rest.
 
-    `submit(work, deadline_s)` runs `work` in the device's thread. `session_key_hex` is the working
+    `submit(work, timeout_s)` runs `work` in the device's thread. `session_key_hex` is the working
     key under the pad's master key. Raises MacError when the pad cannot do this algorithm.
     """
 
-    def __init__(self, rules: MacRules, submit: Submit, session_key_hex: str, deadline_s: float) -> None:
+    def __init__(self, rules: MacRules, submit: Submit, session_key_hex: str, timeout_s: float) -> None:
         if objection := pad_objection(rules, session_key_hex):
             raise MacError(objection, "use another profile, a pad that can do it, or (bench only) the software MAC")
         self._rules = rules
         self._submit = submit
         self._session_key_hex = session_key_hex
-        self._deadline_s = deadline_s
+        self._timeout_s = timeout_s
         self._core = _chained if _by_blocks(rules, session_key_hex) else _at_once
 
     async def mac(self, data: bytes) -> bytes:
@@ -155,10 +155,10 @@ class PinPadMac:
         """The pad's answer within the deadline; whatever goes wrong there becomes MacUnavailable."""
         core, key = self._core, self._session_key_hex
         try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._submit(lambda pad: core(pad, prepared, key), self._deadline_s)
+            async with asyncio.timeout(self._timeout_s):
+                return await self._submit(lambda pad: core(pad, prepared, key), self._timeout_s)
         except TimeoutError:
-            raise MacUnavailable(f"the PIN pad did not answer within {self._deadline_s:g} s") from None
+            raise MacUnavailable(f"the PIN pad did not answer within {self._timeout_s:g} s") from None
         except MacUnavailable:
             raise
         except (AgentError, OSError) as error:

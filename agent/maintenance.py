@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config_watch import SelfTest
+from agent.durable_file import append_line
 from agent.events import Now
 from agent.lane import RefusedError
 from agent.rpc import Peer, take
@@ -92,12 +93,7 @@ class Maintenance:
 
     def _append(self, entry: dict[str, Any]) -> None:
         try:
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(descriptor, (json.dumps(entry, ensure_ascii=False) + "\n").encode())
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            append_line(self._file, json.dumps(entry, ensure_ascii=False), durable=True)
         except OSError as error:
             raise RefusedError("A-NOT-KEPT", f"{self._file}: {error.strerror}", "make room on the disk") from None
 

@@ -43,6 +43,8 @@ _METRICS: dict[str, tuple[str, str]] = {
 }
 
 Sample = tuple[str, dict[str, str], float]
+# As many decimal digits as a float keeps: enough for a thousand items of the largest amount (DE 4 is n 12).
+DIGITS = 15
 
 
 def render(
@@ -140,7 +142,7 @@ def _success(at_utc: str) -> Iterator[Sample]:
 def _metric(name: str, samples: list[Sample]) -> str:
     kind, meaning = _METRICS[name]
     lines = [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{_labels(labels)} {value:.10g}" for _, labels, value in samples]
+    lines += [f"{name}{_labels(labels)} {value:.{DIGITS}g}" for _, labels, value in samples]
     return "\n".join(lines) + "\n"
 
 

@@ -74,6 +74,7 @@ class PaperQueue:
         except Exception:
             self._done(reference)
             log.error("slip %s cannot be made and is dropped; see reversalctl reprint", reference)
+            asyncio.get_running_loop().call_soon(self.go_on)  # the fault ends this task: another one prints the others
             raise
 
     def _done(self, reference: str) -> None:

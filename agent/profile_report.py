@@ -15,7 +15,7 @@ from protocol.errors import AgentError, ProfileError
 from protocol.meanings import Both
 from protocol.profile import check_profile, load_profile, profile_names
 
-EXIT_FINE, EXIT_CONFIG = 0, 78  # sysexits.h: EX_OK, EX_CONFIG
+EXIT_CONFIG = 78  # sysexits.h: EX_CONFIG
 
 _REASONS = (
     ("unknown key", "未知的键"),

@@ -24,7 +24,9 @@ from typing import Any
 
 from agent import config as settings
 from agent.config_changes import unsafe_changes
-from agent.config_schema import Agent, Checkout, DeviceConfig, Lane, Policy, Tls
+from agent.config_devices import Checkout, DeviceConfig
+from agent.config_lane import Lane, Tls
+from agent.config_schema import Agent, Policy
 from agent.durable_file import rename_durably
 from agent.key_sources import wrappers
 from agent.provision_questions import NO, YES, Answers, split

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.config_schema import Agent, Checkout, DeviceConfig, Lane, Policy, Tls
+from agent.config_devices import Checkout, DeviceConfig
+from agent.config_lane import Lane, Tls
+from agent.config_schema import Agent, Policy
 from agent.texts import Text
 from protocol.frozen import dataclass
 from protocol.profile import load_profile, profile_names

@@ -28,6 +28,7 @@ from agent.cli_place import DEFAULT_CONFIGURATION
 from agent.client import AgentClient, ApiError
 from agent.config_schema import Agent, Journal, Keys, Wrapping
 from agent.currency import money
+from agent.durable_file import append_line
 from agent.journal_contract import JournalLocked
 from agent.journal_image import held, image_of, reading
 from agent.key_sources import out_of_reach, wrappers
@@ -224,15 +225,10 @@ def record(where: Places, reason: str, items: Sequence[Owed], doubt: str) -> Non
         "text": scrub(f"removed although {len(items)} items are pending: {reason}; {told}"),
     }
     where.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(where.state_dir / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, (json.dumps(entry, ensure_ascii=False) + "\n").encode())
-        os.fsync(descriptor)
+    append_line(where.state_dir / LOG, json.dumps(entry, ensure_ascii=False), durable=True)
+    if os.geteuid() == 0:
         owner = where.state_dir.stat()
-        if os.geteuid() == 0:
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-    finally:
-        os.close(descriptor)
+        os.chown(where.state_dir / LOG, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def refusal(items: Sequence[Owed], doubt: str) -> str:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.texts import Text
+from agent.texts import Text, text_of, texts_of
 from protocol.frozen import dataclass
 
 _FILE = Path(__file__).with_name("report.toml")
@@ -38,22 +38,14 @@ def texts() -> ReportTexts:
     with _FILE.open("rb") as file:
         data = tomllib.load(file)
     return ReportTexts(
-        words=_pairs(data["text"]),
-        kinds=_pairs(data["kind"]),
-        dimensions=_pairs(data["dimension"]),
-        devices=_pairs(data["device"]),
-        advice={code: AdviceTexts(_text(one["text"]), _text(one["do"])) for code, one in data["advice"].items()},
+        words=texts_of(data["text"]),
+        kinds=texts_of(data["kind"]),
+        dimensions=texts_of(data["dimension"]),
+        devices=texts_of(data["device"]),
+        advice={code: AdviceTexts(text_of(one["text"]), text_of(one["do"])) for code, one in data["advice"].items()},
     )
 
 
 def word(name: str, /, **values: str | Text) -> Text:
     """One text of the frame, filled in."""
     return texts().words[name].fill(values)
-
-
-def _pairs(table: Mapping[str, Mapping[str, str]]) -> dict[str, Text]:
-    return {name: _text(pair) for name, pair in table.items()}
-
-
-def _text(pair: Mapping[str, str]) -> Text:
-    return Text(pair["en"], pair["zh"])

@@ -13,6 +13,7 @@ from typing import Any
 from agent import config as settings
 from agent.api import Api
 from agent.checkout import Checkout, CheckoutRules
+from agent.events import Now
 from agent.inhibitions import Inhibitions
 from agent.lane import RefusedError
 from agent.letterhead import Letterhead
@@ -27,8 +28,8 @@ from agent.slip_book import reference as slip_reference
 class DeviceRoom:
     """All devices of this terminal. `make_desk(on_change)` gives drivers/desk.py's Desk.
 
-    `on_ready(name)`: a device is in service (again); `on_change()`: any device is in another state. `at_utc()`: now.
-    `spawn_paper`: for slips, whose faults end nothing.
+    `on_ready(name)`: a device is in service (again); `on_change()`: any device is in another state. `now`: the
+    daemon's clock. `spawn_paper`: for slips, whose faults end nothing.
     """
 
     def __init__(
@@ -37,10 +38,10 @@ class DeviceRoom:
         on_ready: Callable[[str], None],
         spawn: Callable[[Any], None],
         on_change: Callable[[], None],
-        at_utc: Callable[[], str] = str,
-        spawn_paper: Callable[[Any], None] | None = None,
+        now: Callable[[], Now],
+        spawn_paper: Callable[[Any], None],
     ) -> None:
-        self._at_utc = at_utc
+        self._now = now
         self._inhibitions: Inhibitions | None = None
         self._make_desk = make_desk
         self._on_ready = on_ready
@@ -53,7 +54,7 @@ class DeviceRoom:
         self._checkout: Checkout | None = None
         self._book: SlipBook | None = None
         self._reprints = 0
-        self.paper = PaperQueue(self._print, spawn_paper or spawn)
+        self.paper = PaperQueue(self._print, spawn_paper)
 
     def configure(self, configuration: settings.Configuration) -> None:
         """Start, keep or stop devices as configured. The drivers are loaded only where there are devices."""
@@ -91,7 +92,9 @@ class DeviceRoom:
             print_timeout_s=shop.print_timeout_s,
             pin_keys={lane.name: lane.pin_key for lane in configuration.lanes if lane.pin_key},
         )
-        self._checkout = Checkout(rules, self._desk, loop, api.send, api.settled_answer, api.keep_script_result)
+        self._checkout = Checkout(
+            rules, self._desk, loop, api.send, api.settled_answer, api.keep_script_result, self._now
+        )
         return self._checkout
 
     def ask_about(self, transactions: list[Transaction]) -> None:
@@ -147,7 +150,7 @@ class DeviceRoom:
 
         Raises RefusedError where there is none, or when the disk does not take it.
         """
-        because = f"{reason}, since {self._at_utc()}" if self._at_utc() else reason
+        because = f"{reason}, since {self._now().at_utc}"
         self._known_desk().inhibit(name, because)
         self._stored().add(name, because)
 
@@ -180,8 +183,8 @@ class DeviceRoom:
         return self._inhibitions
 
     def _submit(self, name: str) -> Submit:
-        def submit(work: Callable[[Any], bytes], deadline_s: float) -> Awaitable[bytes]:
-            return asyncio.wrap_future(self._desk.submit(name, work, deadline_s))
+        def submit(work: Callable[[Any], bytes], timeout_s: float) -> Awaitable[bytes]:
+            return asyncio.wrap_future(self._desk.submit(name, work, timeout_s))
 
         return submit
 

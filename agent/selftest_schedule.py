@@ -41,7 +41,7 @@ class LaneView(Protocol):
     """What of a lane says whether it is idle."""
 
     busy: Any
-    reserved: bool
+    reserved: int
 
 
 class LoopView(Protocol):

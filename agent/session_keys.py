@@ -85,10 +85,10 @@ class SoftwareKeys:
 class PadKeys:
     """The PIN pad holds the master key; `submit` runs work in its thread."""
 
-    def __init__(self, profile: Profile, submit: Submit, deadline_s: float) -> None:
+    def __init__(self, profile: Profile, submit: Submit, timeout_s: float) -> None:
         self._profile = profile
         self._submit = submit
-        self._deadline_s = deadline_s
+        self._timeout_s = timeout_s
 
     async def prove(self, keys: str) -> str:
         """See KeyTaker; one MAC of a zero block for each key."""
@@ -102,15 +102,15 @@ class PadKeys:
 
     def provider(self, keys: str) -> MacProvider:
         mak = _named(wrapped_keys(keys), "MAC key")
-        return PinPadMac(self._profile.mac, self._submit, mak.wrapped.hex().upper(), self._deadline_s)
+        return PinPadMac(self._profile.mac, self._submit, mak.wrapped.hex().upper(), self._timeout_s)
 
     async def _prove_one(self, key: WrappedKey) -> None:
         session_key = key.wrapped.hex().upper()
         try:
-            async with asyncio.timeout(self._deadline_s):
-                core = await self._submit(lambda pad: pad.mac(bytes(8), session_key), self._deadline_s)
+            async with asyncio.timeout(self._timeout_s):
+                core = await self._submit(lambda pad: pad.mac(bytes(8), session_key), self._timeout_s)
         except TimeoutError:
-            raise MacUnavailable(f"the PIN pad did not answer within {self._deadline_s:g} s") from None
+            raise MacUnavailable(f"the PIN pad did not answer within {self._timeout_s:g} s") from None
         except (AgentError, OSError) as error:
             raise MacUnavailable(f"the PIN pad could not prove the {key.name}: {error}") from error
         if not hmac.compare_digest(core[:_CHECK_BYTES].hex().upper(), key.check):

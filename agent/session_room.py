@@ -11,7 +11,7 @@ from agent import config as settings
 from agent.batch_desk import BatchDesk
 from agent.hostlink import LaneLink
 from agent.journal_contract import Store
-from agent.lanes import PAD_DEADLINE_S
+from agent.lanes import PAD_TIMEOUT_S
 from agent.loop import Clock, Loop
 from agent.macs import MacProvider, Submit
 from agent.notice_api import NoticeApi
@@ -139,7 +139,7 @@ def key_taker(lane: settings.Lane, profile: Profile, submits: Mapping[str, Submi
     if not lane.sign_on or not profile.session.keys_field:
         return None
     if lane.mac == "pinpad":
-        return PadKeys(profile, submits[lane.pinpad], PAD_DEADLINE_S)
+        return PadKeys(profile, submits[lane.pinpad], PAD_TIMEOUT_S)
     if lane.mac == "software" and lane.master_key_file is not None:
         return SoftwareKeys(profile, settings.read_key_file(lane.master_key_file))
     return None

@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from agent.durable_file import replace_durably
+from agent.durable_file import append_line, replace_durably
 from agent.records import State, Transaction
 
 ENDED_WORDS = frozenset({"printed", "unknown"})
@@ -99,17 +98,8 @@ class SlipBook:
         if word == "waits":
             self._waited.add(name)
         self._state[name] = word
-        self._append(json.dumps({"slip": name, "is": word}) + "\n", durable=durable)
-
-    def _append(self, line: str, *, durable: bool) -> None:
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(descriptor, line.encode())
-                if durable:
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            append_line(self._path, json.dumps({"slip": name, "is": word}), durable=durable)
         except OSError as error:
             self._complain(error)
 
@@ -128,8 +118,6 @@ class SlipBook:
                     self._state[str(known["slip"])] = str(known["is"])
             except (ValueError, KeyError, AttributeError, TypeError):
                 log.warning("a line of %s cannot be read; its slip may be printed again", self._path)
-        if lines and not self._path.read_bytes().endswith(b"\n"):
-            self._append("\n", durable=False)
 
     def _shorten(self, alive: set[str]) -> None:
         if len(self._state) <= LINES_MAX:

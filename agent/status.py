@@ -89,22 +89,9 @@ def snapshot(loop: LoopView, scene: Scene) -> dict[str, Any]:
     """The whole status."""
     pending = loop.pending()
     open_items = gather(pending)
-    blocked = _blocked(loop, scene.store)
-    if scene.plan_objection:
-        blocked = {**dict.fromkeys(loop.lanes, scene.plan_objection), **blocked}
-    now = scene.now
-    found = conditions(
-        open_items,
-        {name: reason for name, reason in blocked.items() if _by_what_is_owed(reason, name, loop, scene)},
-        sorted(loop.orphaned_lanes()),
-        scene.links,
-        scene.devices,
-        scene.store,
-        now.mono,
-        now.utc,
-    )
-    found = with_extra(merged(found, scene.sessions), scene.extra)
-    shown = worst_first(pending, ITEMS_MAX)
+    blocked = _blocked(loop, scene)
+    found = _found(open_items, blocked, loop, scene)
+    shown, now = worst_first(pending, ITEMS_MAX), scene.now
     return {
         "schema": SCHEMA,
         "sequence": 0,
@@ -161,15 +148,32 @@ _WORST = {State.PARKED: 0, State.REVERSING: 1, State.APPROVED: 2, State.BEGUN: 3
 _NO_ROOM = "the disk is full"
 
 
-def _blocked(loop: LoopView, store: StoreHealth) -> dict[str, str]:
+def _found(open_items: Open, blocked: Mapping[str, str], loop: LoopView, scene: Scene) -> list[dict[str, Any]]:
+    """What is wrong with the agent as a whole, worst first."""
+    found = conditions(
+        open_items,
+        {name: reason for name, reason in blocked.items() if _by_what_is_owed(reason, name, loop, scene)},
+        sorted(loop.orphaned_lanes()),
+        scene.links,
+        scene.devices,
+        scene.store,
+        scene.now.mono,
+        scene.now.utc,
+    )
+    return with_extra(merged(found, scene.sessions), scene.extra)
+
+
+def _blocked(loop: LoopView, scene: Scene) -> dict[str, str]:
     """The lanes that may not start a sale, and why."""
-    if store_full(store):
+    if store_full(scene.store):
         return dict.fromkeys(loop.lanes, _NO_ROOM)
     unreadable = loop.unreadable_lanes()
     blocking = {name: lane for name, lane in loop.lanes.items() if name in unreadable or not lane.warn_only}
-    reasons = {name: loop.objection(lane) for name, lane in blocking.items()}
-    reasons |= {name: lane.closed.text for name, lane in loop.lanes.items() if lane.closed is not None}
-    return {name: reason for name, reason in reasons.items() if reason}
+    planned = dict.fromkeys(loop.lanes, scene.plan_objection)
+    owed = {name: loop.objection(lane) for name, lane in blocking.items()}
+    closed = {name: lane.closed.text for name, lane in loop.lanes.items() if lane.closed is not None}
+    every = [planned, owed, closed]
+    return {name: reason for reasons in every for name, reason in reasons.items() if reason}
 
 
 def _by_what_is_owed(reason: str, name: str, loop: LoopView, scene: Scene) -> bool:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from agent.durable_file import append_line
 from agent.events import Now
 from agent.rpc import Peer, take
 
@@ -42,14 +42,10 @@ class StoreHistory:
         if self._last_mono is not None and now.mono - self._last_mono < EVERY_S:
             return
         self._last_mono = now.mono
-        line = json.dumps({"at_utc": now.at_utc, **{name: store[name] for name in FACTS}}) + "\n"
+        line = json.dumps({"at_utc": now.at_utc, **{name: store[name] for name in FACTS}})
         try:
             self._make_room()
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(descriptor, line.encode())
-            finally:
-                os.close(descriptor)
+            append_line(self._file, line, durable=False)
         except OSError as error:
             if not self._failed:
                 log.error("%s cannot be written: %s", self._file, error.strerror)

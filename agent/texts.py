@@ -18,7 +18,6 @@ from typing import Any, Literal
 from protocol.frozen import dataclass
 
 Language = Literal["en", "zh"]
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 CauseClass = Literal["data", "network", "host", "device", "storage", "operator"]
 Who = Literal["shop", "engineer", "bank", "nobody"]
@@ -158,16 +157,16 @@ def _read(data: Mapping[str, Any]) -> Catalogue:
         diagnoses={code: _diagnosis(code, table) for code, table in data["diagnosis"].items()},
         conditions={code: _condition(code, table) for code, table in data["condition"].items()},
         commands={
-            code: CommandTexts(code, table["exit"], _text(table["text"]), _text(table["action"]))
+            code: CommandTexts(code, table["exit"], text_of(table["text"]), text_of(table["action"]))
             for code, table in data["command"].items()
         },
-        money=_texts(data["money"]),
-        evidence=_texts(data["evidence"]),
-        origins=_texts(data["origin"]),
-        timeline=_texts(data["timeline"]),
-        words={kind: _texts(table) for kind, table in data["words"].items()},
-        said=_texts(data["said"]),
-        wait=_text(data["wait"]),
+        money=texts_of(data["money"]),
+        evidence=texts_of(data["evidence"]),
+        origins=texts_of(data["origin"]),
+        timeline=texts_of(data["timeline"]),
+        words={kind: texts_of(table) for kind, table in data["words"].items()},
+        said=texts_of(data["said"]),
+        wait=text_of(data["wait"]),
     )
 
 
@@ -179,21 +178,23 @@ def _diagnosis(code: str, table: Mapping[str, Any]) -> DiagnosisTexts:
         patience_s=float(table.get("patience_s", 0)),
         money=table["money"],
         commands=tuple(table["commands"]),
-        symptom=_text(table["symptom"]),
-        cause=_text(table["cause"]),
-        action=_text(table["action"]),
+        symptom=text_of(table["symptom"]),
+        cause=text_of(table["cause"]),
+        action=text_of(table["action"]),
     )
 
 
 def _condition(code: str, table: Mapping[str, Any]) -> ConditionTexts:
-    return ConditionTexts(code, table["severity"], table["who"], _text(table["text"]), _text(table["action"]))
+    return ConditionTexts(code, table["severity"], table["who"], text_of(table["text"]), text_of(table["action"]))
 
 
-def _texts(table: Mapping[str, Any]) -> dict[str, Text]:
-    return {name: _text(pair) for name, pair in table.items()}
+def texts_of(table: Mapping[str, Any]) -> dict[str, Text]:
+    """Every text of a table of a catalogue, by its name."""
+    return {name: text_of(pair) for name, pair in table.items()}
 
 
-def _text(pair: Mapping[str, str]) -> Text:
+def text_of(pair: Mapping[str, str]) -> Text:
+    """One text as it stands in a catalogue."""
     return Text(pair["en"], pair["zh"])
 
 

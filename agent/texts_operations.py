@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.said import said
-from agent.texts import Severity, Text, Who
+from agent.texts import Severity, Text, Who, text_of, texts_of
 from protocol.frozen import dataclass
 
 _FILE = Path(__file__).with_name("texts_operations.toml")
@@ -88,29 +88,21 @@ def refusal(code: str, text: str) -> Text:
 def _read(data: Mapping[str, Any]) -> Operations:
     return Operations(
         alerts={code: _alert(table) for code, table in data["alert"].items()},
-        checks={code: CheckTexts(**_texts(table)) for code, table in data["check"].items()},
+        checks={code: CheckTexts(**texts_of(table)) for code, table in data["check"].items()},
         plans={name: _plan(table) for name, table in data["plan"].items()},
-        refusals=_texts(data["refusal"]),
-        phrases=_texts(data["phrase"]),
-        drills=_texts(data["drill"]),
-        words={kind: _texts(table) for kind, table in data["words"].items()},
+        refusals=texts_of(data["refusal"]),
+        phrases=texts_of(data["phrase"]),
+        drills=texts_of(data["drill"]),
+        words={kind: texts_of(table) for kind, table in data["words"].items()},
     )
 
 
 def _alert(table: Mapping[str, Any]) -> AlertTexts:
-    return AlertTexts(table["severity"], table["who"], _text(table["text"]), _text(table["action"]))
+    return AlertTexts(table["severity"], table["who"], text_of(table["text"]), text_of(table["action"]))
 
 
 def _plan(table: Mapping[str, Any]) -> PlanTexts:
-    return PlanTexts(_text(table["title"]), _text(table["agent"]), tuple(map(_text, table["people"])))
-
-
-def _text(pair: Mapping[str, str]) -> Text:
-    return Text(pair["en"], pair["zh"])
-
-
-def _texts(table: Mapping[str, Any]) -> dict[str, Text]:
-    return {name: _text(pair) for name, pair in table.items()}
+    return PlanTexts(text_of(table["title"]), text_of(table["agent"]), tuple(map(text_of, table["people"])))
 
 
 def all_texts(texts: Operations) -> Iterator[tuple[str, Text]]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 import binascii
 import ssl
-from pathlib import Path
 
 from agent.tls_certificate import public_key_hash
 from agent.tls_settings import SYSTEM_CA, TlsError, TlsSettings
@@ -63,17 +62,6 @@ def tls_client(settings: TlsSettings, address: str) -> TlsClient:
     except ValueError as error:
         raise TlsError(f"{name!r} is no possible server name") from error
     return TlsClient(context, name, pins)
-
-
-def read_certificate(path: str | Path) -> bytes:
-    """The first certificate of a PEM file, as DER. Raises TlsError."""
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    try:
-        text = Path(path).read_text("ascii")
-        first = text[text.index(begin) : text.index(end) + len(end)]
-        return ssl.PEM_cert_to_DER_cert(first)
-    except (OSError, ValueError) as error:
-        raise TlsError(f"cannot read a certificate from {path}", "PEM is expected") from error
 
 
 def _pin(text: str) -> bytes:

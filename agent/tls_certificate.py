@@ -12,13 +12,11 @@ from datetime import UTC, datetime
 from agent.tls_settings import TlsError
 from protocol.frozen import dataclass
 
-_SECONDS_A_DAY = 86400
-
 # RFC 5280, section 4.1: Certificate = SEQUENCE { TBSCertificate, ... }, and TBSCertificate =
 #   SEQUENCE { [0] version OPTIONAL, serialNumber, signature, issuer, validity, subject,
 #              subjectPublicKeyInfo, ... }
 
-_SEQUENCE, _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0xA0, 0x17, 0x18
+_VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
 
 
 def public_key_hash(certificate: bytes) -> bytes:
@@ -29,11 +27,6 @@ def public_key_hash(certificate: bytes) -> bytes:
 def not_after(certificate: bytes) -> datetime:
     """Last moment of a certificate (DER), in UTC. Raises TlsError."""
     return _parts(certificate).not_after
-
-
-def days_to_expiry(certificate: bytes, at_utc: datetime) -> int:
-    """Whole days that the certificate (DER) is still valid; negative when it has expired."""
-    return int((not_after(certificate) - at_utc).total_seconds() // _SECONDS_A_DAY)
 
 
 @dataclass(frozen=True, slots=True)

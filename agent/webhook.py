@@ -49,7 +49,7 @@ class WebhookChannel:
         except urllib.error.HTTPError as error:
             with error:
                 self._trouble.failed(f"HTTP {error.code}")
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a part of the name is too long
             self._trouble.failed(type(error).__name__)
 
 

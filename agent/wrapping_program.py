@@ -30,6 +30,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.clock import Clock
 from agent.key_material import KEY_BYTES
 from agent.key_wrapper import TOKEN_BYTES_MAX
 from agent.vault_error import VaultError
@@ -203,4 +204,4 @@ def _decoded(answer: bytes) -> bytes:
 
 
 def _now() -> float:
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
+    return Clock().now().mono

@@ -27,7 +27,7 @@ ANSWER_BYTES_MAX = 258  # of a short APDU, status word included; a card may send
 SUPERVISORY_MAX = 100  # time requests and the like around one block; a deadline ends it too
 # The reader's words for a block that did not come through (see protocol/ccid.py); the card has still its power.
 DAMAGED = frozenset({"XFR_PARITY_ERROR", "XFR_OVERRUN"})
-NO_ERROR, CHECK_ERROR, OTHER_ERROR = 0, 1, 2  # of R-blocks
+CHECK_ERROR, OTHER_ERROR = 1, 2  # of R-blocks; 0: none
 
 
 class T1:

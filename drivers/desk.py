@@ -37,15 +37,24 @@ class Configured(Protocol):
     """What the configuration says of a device."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """How people call it."""
+
     @property
-    def driver(self) -> str: ...
+    def driver(self) -> str:
+        """One of catalogue.DRIVERS."""
+
     @property
-    def port(self) -> str: ...
+    def port(self) -> str:
+        """A serial address, a pyserial URL or a USB address."""
+
     @property
-    def columns(self) -> int: ...
+    def columns(self) -> int:
+        """Printers: characters on a line."""
+
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Its name in the catalogue; "" = what the device says itself."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -9,6 +9,8 @@ Rules
    device is closed under the job, and a fresh Device with a fresh thread takes over: whatever hangs in the
    old thread can touch only the old, closed port.
 3. A PortError in a job is DeviceGone; other DeviceErrors leave the device open.
+4. A fault of our own in a job goes to its caller; in opening or between jobs it is a DeviceFault, and the device is
+   opened anew: the thread lives as long as its device is wanted.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ import logging
 import queue
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import field
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from drivers.errors import DeviceBusy, DeviceGone, DeviceInhibited, DeviceTimeout, PortError, PortGone
+from drivers.errors import DeviceBusy, DeviceFault, DeviceGone, DeviceInhibited, DeviceTimeout, PortError, PortGone
 from drivers.port import BytePort, remaining
 from protocol.errors import AgentError
 from protocol.frozen import dataclass
@@ -261,9 +265,10 @@ class DeviceWorker(Generic[D]):
                 self._replace("opening", DeviceGone(f"{self.name} is being opened again"))
 
     def wake(self) -> None:
-        """Hot-plug saw something: look at once instead of at the next turn."""
-        if not self._jobs.full():
-            self._jobs.put_nowait(None)
+        """Hot-plug saw something: look at once instead of at the next turn. A job that waits does the same."""
+        with contextlib.suppress(queue.Full):  # filled by somebody else between the look and the put
+            if self._jobs.empty():
+                self._jobs.put_nowait(None)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Stop for good; waits at most `timeout_s` for the thread."""
@@ -319,21 +324,27 @@ class DeviceWorker(Generic[D]):
     # ------------------------------------------------------------ the thread
 
     def _run(self, generation: int) -> None:
-        while self._current(generation) and not self._inhibited and not self._stopping:
-            if self._state in ("opening", "gone") and not self._open(generation):
+        while (device := self._own(generation)) is not None:
+            if self._state in ("opening", "gone") and not self._open(generation, device):
                 self._refuse_or_wait()
                 continue
-            self._turn(generation)
+            self._turn(generation, device)
         if self._current(generation):
             self._drain()
+
+    def _own(self, generation: int) -> D | None:
+        """The device that this thread may talk to; None: its time is over. One look, so that it is never the next's."""
+        with self._lock:
+            wanted = self._current(generation) and not self._inhibited and not self._stopping
+            return self._device if wanted else None
 
     def _current(self, generation: int) -> bool:
         return generation == self._generation
 
-    def _open(self, generation: int) -> bool:
-        device = self._device
+    def _open(self, generation: int, device: D) -> bool:
         try:
-            device.open(time.monotonic() + OPEN_TIMEOUT_S)
+            with _faults_as_errors():
+                device.open(time.monotonic() + OPEN_TIMEOUT_S)
         except AgentError as error:
             self._failed(generation, device, error)
             return False
@@ -347,7 +358,7 @@ class DeviceWorker(Generic[D]):
 
     def _failed(self, generation: int, device: D, error: AgentError) -> None:
         """Record the error; with the port gone, or never opened, the device is closed and a fresh one waits."""
-        lost = isinstance(error, PortError) or self._state in ("opening", "gone")
+        lost = isinstance(error, PortError | DeviceFault) or self._state in ("opening", "gone")
         if lost:
             device.close()
         with self._lock:
@@ -372,8 +383,7 @@ class DeviceWorker(Generic[D]):
         if job is not None:
             job.settle(error=DeviceGone(f"{self.name} is not there: {error.code if error else 'not opened yet'}"))
 
-    def _turn(self, generation: int) -> None:
-        device = self._device
+    def _turn(self, generation: int, device: D) -> None:
         try:
             job = self._jobs.get(timeout=IDLE_CHECK_S)
         except queue.Empty:
@@ -381,7 +391,7 @@ class DeviceWorker(Generic[D]):
         if job is not None and not self._begin(generation, job):
             return
         try:
-            result = device.idle() if job is None else job.run(device)
+            result = _look_at(device) if job is None else job.run(device)
         except AgentError as error:
             self._failed(generation, device, error)
             self._end(generation, job, error=self._translated(error))
@@ -450,3 +460,21 @@ class DeviceWorker(Generic[D]):
         self._state, self._since = state, time.monotonic()
         if notable and self._on_change is not None:
             self._on_change(self.status())
+
+
+def _look_at(device: Device) -> object:
+    with _faults_as_errors():
+        return device.idle()
+
+
+@contextlib.contextmanager
+def _faults_as_errors() -> Iterator[None]:
+    """Rule 4: type and place; the text of a fault could hold what the device sent."""
+    try:
+        yield
+    except AgentError:
+        raise
+    except Exception as fault:
+        last = traceback.extract_tb(fault.__traceback__)[-1]
+        place = f"{type(fault).__name__} in {Path(last.filename).name}:{last.lineno}"
+        raise DeviceFault(f"our own fault: {place}") from fault

@@ -23,7 +23,7 @@ from protocol.iso7816 import Apdu
 from protocol.masking import mask_pan
 
 DIRECTORY_RECORDS_MAX = 10
-SW_OK, SW_NO_RECORD = 0x9000, 0x6A83
+SW_OK = 0x9000
 # AID prefixes tried when the card has no directory: UnionPay debit, credit, quasi-credit; Visa; Mastercard.
 DEFAULT_AIDS = ("A000000333010101", "A000000333010102", "A000000333010103", "A0000000031010", "A0000000041010")
 AC_REQUESTS = {"AAC": 0x00, "TC": 0x40, "ARQC": 0x80}
@@ -190,18 +190,18 @@ class EmvSession:
     def _card_data(self, application: emv.Application) -> CardData:
         known = self._known
         try:
-            track2 = emv.parse_track2(known["57"]) if "57" in known else None
-            pan = emv.parse_pan(known["5A"]) if "5A" in known else ""
+            track2 = emv.parse_track2(known[emv.TAG_TRACK2]) if emv.TAG_TRACK2 in known else None
+            pan = emv.parse_pan(known[emv.TAG_PAN]) if emv.TAG_PAN in known else ""
         except FrameError as error:
             raise CardUnreadable(error.text) from None
         if track2 is not None and pan and track2.pan != pan:
             raise CardUnreadable("the card's number and its track 2 contradict each other")
-        expiry = known.get("5F24", b"").hex()[:4] or (track2.expiry if track2 else "")
+        expiry = known.get(emv.TAG_EXPIRY, b"").hex()[:4] or (track2.expiry if track2 else "")
         pan = pan or (track2.pan if track2 else "")
         if not pan or len(expiry) != 4:
             raise CardUnreadable("the card names no number or no expiry")
-        label = emv.text(known.get("50", b"")) or application.label
-        sequence = known.get("5F34", b"").hex()
+        label = emv.text(known.get(emv.TAG_LABEL, b"")) or application.label
+        sequence = known.get(emv.TAG_SEQUENCE, b"").hex()
         return CardData(
             pan, expiry, track2.text if track2 else "", sequence.zfill(3) if sequence else "", label, application.aid
         )

@@ -15,6 +15,7 @@
         ├── DeviceInhibited       a technician has taken it out of service
         ├── DeviceBusy            its queue is full
         ├── DeviceGarbled         answers came, but damaged, three times
+        ├── DeviceFault           a mistake in this program, not in the device
         ├── DeviceRefused         the device answered with an error: `reason` is the device's own code
         │   ├── KeyMissing        PIN pad: key absent or of the wrong use
         │   ├── PinCancelled      PIN pad: the customer pressed cancel
@@ -136,6 +137,13 @@ class DeviceGarbled(DeviceError):
 
     code = "E-DEVICE-GARBLED"
     default_hint = "check baud rate and format on both sides, cable length and shielding"
+
+
+class DeviceFault(DeviceError):
+    """A mistake in this program: the device is opened anew."""
+
+    code = "E-DEVICE-FAULT"
+    default_hint = "send the case file to the maker: reversalctl bundle"
 
 
 class DeviceRefused(DeviceError):

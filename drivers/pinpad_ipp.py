@@ -48,14 +48,13 @@ class IppPinPad(PortDevice[BytePort]):
         self._z60 = z60
         self._stream: FrameStream[PadEvent] | None = None
         self._key_index = key_index
-        self._serial_number = ""
 
     # ------------------------------------------------------------ Device
 
     @property
     def firmware(self) -> str:
-        """The serial number: these pads name no version."""
-        return self._serial_number
+        """See Device: these pads name no version."""
+        return ""
 
     @property
     def detail(self) -> str:

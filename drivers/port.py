@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -19,8 +18,6 @@ from urllib.parse import parse_qsl
 from drivers.errors import PortAddressError
 
 READ_BYTES_MAX = 4096
-
-Clock = Callable[[], float]
 
 
 @dataclass(slots=True)

@@ -20,9 +20,11 @@ class _Thread(threading.Thread):
     """As `threading.Thread`; the two old names do what the attributes do."""
 
     def setDaemon(self, daemonic: bool) -> None:
+        """See Thread.daemon."""
         self.daemon = daemonic
 
     def setName(self, name: str) -> None:
+        """See Thread.name."""
         self.name = name
 
 

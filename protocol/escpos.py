@@ -28,7 +28,7 @@ from protocol.frozen import dataclass
 DLE, EOT, ENQ, DC4, ESC, FS, GS = 0x10, 0x04, 0x05, 0x14, 0x1B, 0x1C, 0x1D
 
 INITIALISE = bytes([ESC, 0x40])
-CHINESE_ON, CHINESE_OFF = bytes([FS, 0x26]), bytes([FS, 0x2E])
+CHINESE_ON = bytes([FS, 0x26])
 ENABLE_ASB = bytes([GS, 0x61, 0x0F])  # drawer, online, error and paper (GS a)
 # DLE DC4 fn 8 "clear buffers" with its fixed argument (Epson, DLE DC4 fn=8)
 CLEAR_BUFFERS = bytes([DLE, DC4, 0x08, 0x01, 0x03, 0x14, 0x01, 0x06, 0x02, 0x08])

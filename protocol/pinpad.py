@@ -159,11 +159,6 @@ def select_master_key(key_index: int) -> Packet:
     return Packet("08" + _slot(key_index), admin=True)
 
 
-def get_serial_number() -> Packet:
-    """06: answered by 06 and the serial number."""
-    return Packet("06", admin=True)
-
-
 def pin_entry(account: str, session_key_hex: str, amount: str = "", timeout_units: int = 1) -> Packet:
     """70: PIN entry with a session key encrypted under the selected master key; `timeout_units` of 30 s, 1..9."""
     key = _checked(session_key_hex.upper(), SESSION_KEY_PATTERN, "a session key")
@@ -183,11 +178,6 @@ def pin_entry_z60(account: str, working_key_hex: str) -> Packet:
 def cancel() -> Packet:
     """72: EOT when the pad was waiting for input, ACK when it was idle."""
     return Packet("72")
-
-
-def reset_to_idle() -> Packet:
-    """Z1."""
-    return Packet("Z1")
 
 
 def display(message: str, clear: bool = True) -> Packet:

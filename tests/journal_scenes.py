@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from agent.journal import Entry, Journal
+from agent.journal_contract import Row
+from agent.journal_source import Records
 from agent.vault import Vault
 
 SECRET = b"not a card, but treated like one"
@@ -59,3 +62,9 @@ class Home:
         """The files as they lie there now, as after the end of the process."""
         shutil.copytree(self.directory, target)
         return Home(target)
+
+
+def records_of(path: Path) -> list[Row | None]:
+    """Every record of a stopped agent's journal, as a report reads it."""
+    offline: Any = SimpleNamespace(language="en")
+    return list(Records(offline, path))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-HT, LF, CR, DLE, ESC, FS, GS = 0x09, 0x0A, 0x0D, 0x10, 0x1B, 0x1C, 0x1D
+HT, LF, DLE, ESC, FS, GS = 0x09, 0x0A, 0x10, 0x1B, 0x1C, 0x1D
 MAX_COMMAND_BYTES = 70_000
 Buffer = bytes | bytearray
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from protocol.errors import FrameError
 
 LENGTH_BYTES = 2
-TPDU_BYTES = 5
 
 
 @dataclass(frozen=True, slots=True, repr=False)

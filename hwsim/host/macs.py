@@ -17,8 +17,6 @@ try:
 except ImportError:  # cryptography before 43 (Debian 12 has 38) keeps it here
     from cryptography.hazmat.primitives.ciphers.algorithms import TripleDES
 
-MAC_BYTES = 8
-
 
 def encrypt(key: bytes, data: bytes) -> bytes:
     """DES (8-byte key) or 3DES (16, 24) in ECB mode; `data` is whole blocks."""

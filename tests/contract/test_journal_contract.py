@@ -11,8 +11,6 @@ from agent.journal import JournalFailed, Store
 from tests.journal_scenes import SECRET, Home, entry, sale
 from tests.simulation.memory_journal import MemoryJournal
 
-Restart = Callable[[], Store]
-
 
 class _Memory:
     def __init__(self) -> None:

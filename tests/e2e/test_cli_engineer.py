@@ -15,17 +15,10 @@ from pathlib import Path
 import pytest
 
 from hwsim.host import HostServer
-from hwsim.host.settings import HostSettings
 from tests.agent_bench import CARD, AgentBench
 
 pytestmark = pytest.mark.slow
 BANK_KEY = bytes(range(32))
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
 
 
 @pytest.fixture

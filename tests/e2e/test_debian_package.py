@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from hwsim.host import HostServer
-from hwsim.host.settings import HostSettings
 from tests.debian_root import DebianRoot, archive
 from tests.installed_agent import (
     OVERRIDE,
@@ -40,12 +39,6 @@ def root(tmp_path: Path, packages: tuple[Path, Path]) -> Iterator[DebianRoot]:
     clean = DebianRoot(tmp_path / "root")
     yield clean
     clean.close()
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
 
 
 def started(root: DebianRoot, host: HostServer, package: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,6 +94,16 @@ class Shop:
     def agree(self) -> None:
         """Books and journal."""
         agree(self.host, self.bench)
+
+
+@contextmanager
+def no_descriptors(pid: int) -> Iterator[None]:
+    """The process may open nothing more: what it has open stays so."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 @pytest.fixture
@@ -346,3 +359,17 @@ def test_the_command_gateway_refuses_a_configuration_without_one(tmp_path: Path)
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 78
     assert "E-GATEWAY" in ended.stderr
+
+
+def test_a_connection_for_which_no_descriptor_is_left_waits_and_ends_nothing(shop: Shop) -> None:
+    pid = shop.bench.agent.pid
+    with no_descriptors(pid):
+        till = shop.till()
+        caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        caller.connect(str(shop.bench.directory / "run/agent.sock"))
+        shop.bench.until(lambda: shop.bench.log().count("no connection can be taken") >= 2, "both are said")
+    with till, caller:
+        till.send_sale("000101")
+        assert till.code() == "00"
+        shop.until("000101", "completed")
+    assert (shop.bench.agent.pid, shop.bench.agent.stop()) == (pid, 0)

@@ -13,17 +13,9 @@ from pathlib import Path
 import pytest
 
 from hwsim.host import HostServer
-from hwsim.host.settings import HostSettings
 from tests.agent_bench import AgentBench
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    """A host that authenticates every reply."""
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
 
 
 @pytest.fixture

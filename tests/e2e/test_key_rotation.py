@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hwsim.agent_process import DemoError
 from hwsim.host import HostServer
-from hwsim.host.settings import HostSettings
 from tests.agent_bench import AgentBench, agree
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
-
-
-@pytest.fixture
-def bench(tmp_path: Path, host: HostServer) -> Iterator[AgentBench]:
-    with AgentBench(tmp_path, [host.address]) as agent:
-        agent.agent.start()
-        yield agent
 
 
 def key_file(bench: AgentBench) -> Path:

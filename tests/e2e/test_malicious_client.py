@@ -21,7 +21,6 @@ import pytest
 from agent.rights import METHODS
 from hwsim.agent_process import DemoError
 from hwsim.host import HostServer
-from hwsim.host.settings import HostSettings
 from tests.agent_bench import CARD, AgentBench, agree
 
 pytestmark = pytest.mark.slow
@@ -153,19 +152,6 @@ ATTACKS: dict[str, list[Attack]] = {
     "forger": [forger] * 3,
     "all": [flood, flood, slow_loris, endless_line, deaf, deaf, wrong_types, noise, forger],
 }
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
-
-
-@pytest.fixture
-def bench(tmp_path: Path, host: HostServer) -> Iterator[AgentBench]:
-    with AgentBench(tmp_path, [host.address]) as agent:
-        agent.agent.start()
-        yield agent
 
 
 def attempts(host: HostServer) -> int:

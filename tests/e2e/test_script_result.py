@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hwsim.host import HostServer
-from hwsim.host.settings import HostSettings
 from tests.agent_bench import CARD, AgentBench, agree
 
 pytestmark = pytest.mark.slow
 CHIP = "9F360200A1" + "9505000004E000" + "DF3105" + "2000000001"
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
 
 
 def _heard(host: HostServer) -> list[str]:

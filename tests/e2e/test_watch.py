@@ -7,25 +7,17 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hwsim.agent_process import DemoError
 from hwsim.host import HostServer
-from hwsim.host.settings import HostSettings
 from tests.agent_bench import CARD, AgentBench
 
 pytestmark = pytest.mark.slow
 
 KEEP = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
 
 
 def with_alerts(bench: AgentBench, command: list[str], more: str = "") -> None:

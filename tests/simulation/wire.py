@@ -28,7 +28,7 @@ from tests.simulation.world import World
 CONNECT_S = 0.05
 ONE_WAY_S = 0.1
 PAD_S = 0.2
-PAD_DEADLINE_S = 6.0  # as agent.lanes has it
+PAD_TIMEOUT_S = 6.0  # as agent.lanes has it
 PROBE_EVERY_S = 10.0  # as agent.daemon has it
 FORGERIES = {
     "forged-mac": "mac",
@@ -111,7 +111,7 @@ class SimLink:
         self._ears.started(exchange)
         self._waiting = waiting = _Waiting(exchange)
         works = self._pad_works()
-        delay_s = (PAD_S if self.plan.has_pin_pad else 0.0) if works else PAD_DEADLINE_S
+        delay_s = (PAD_S if self.plan.has_pin_pad else 0.0) if works else PAD_TIMEOUT_S
         self._world.after(delay_s, lambda: self._prepare(waiting, works), alive=True)
 
     def _prepare(self, waiting: _Waiting, pad_works: bool) -> None:

@@ -35,6 +35,7 @@ from agent.show_only import ShowOnly
 from agent.status import snapshot
 from agent.texts_operations import operations
 from agent.trends import Span, Trends
+from agent.webhook import WebhookChannel
 from tests.unit.status_samples import (
     MONO,
     NOW,
@@ -335,6 +336,20 @@ def test_a_webhook_is_not_led_elsewhere(collector: Any, caplog: pytest.LogCaptur
     assert len(collector.got) == 1
 
 
+@pytest.mark.parametrize("impossible", [f"http://{'a' * 64}.example/", "http://127.0.0.1:99999/"])
+def test_an_impossible_address_costs_its_own_alerts_only(
+    impossible: str, collector: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = WebhookChannel()
+    channel.put(RAISED, replace(RULES, webhook=impossible))
+    channel.put(RAISED, replace(RULES, webhook=f"http://127.0.0.1:{collector.server_port}/alerts"))
+    channel.close()
+    assert channel._thread is not None
+    channel._thread.join(20)
+    assert len(collector.got) == 1
+    assert sum("do not get through" in record.getMessage() for record in caplog.records) == 1
+
+
 def test_a_webhook_nobody_listens_to_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
     rules = replace(RULES, webhook="http://127.0.0.1:1/alerts")
     delivered(rules, [RAISED] * 300, lambda: any("webhook" in record.getMessage() for record in caplog.records))
@@ -476,6 +491,13 @@ def test_metrics_have_help_and_type_no_timestamp_and_a_final_newline() -> None:
     assert text.count("# TYPE") == text.count("# HELP") == len(named) == len(metrics._METRICS)
     assert 'reversal_attempts_total{result="od\\"d\\\\"} 1' in text
     assert "reversal_last_success_timestamp_seconds 1767323045\n" in text
+
+
+def test_an_amount_of_fifteen_digits_stands_in_the_metrics_to_the_last_minor_unit() -> None:
+    shown = document(parked())
+    amount = {**shown["impact"]["amounts"][0], "amount_minor": 987_654_321_098_765}
+    text = metrics.render({**shown, "impact": {**shown["impact"], "amounts": [amount]}}, {}, "", {}, 0)
+    assert 'reversal_pending_amount_minor{currency="CNY"} 987654321098765\n' in text
 
 
 def test_the_metrics_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

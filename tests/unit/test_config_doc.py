@@ -13,22 +13,10 @@ from typing import Any
 import pytest
 
 from agent.config import ConfigError, Configuration, load
+from agent.config_devices import Checkout, DeviceConfig
 from agent.config_keys import Key, fields_of, file_name, required
-from agent.config_schema import (
-    Agent,
-    Checkout,
-    DeviceConfig,
-    Gateway,
-    Journal,
-    Keys,
-    Lane,
-    PendingLimits,
-    Policy,
-    Retry,
-    Rights,
-    Tls,
-    Wrapping,
-)
+from agent.config_lane import Gateway, Lane, Retry, Tls
+from agent.config_schema import Agent, Journal, Keys, PendingLimits, Policy, Rights, Wrapping
 from agent.config_watch import Alerts, Plan, SelfTest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.conversation import Step, replay
+from agent.conversation import replay
+from agent.conversation_step import Step
 from agent.conversation_texts import FINDINGS, finding
 from agent.examples import TEST_CARD, examples
 from agent.ladder import ladder_json, ladder_text

@@ -29,6 +29,7 @@ class Socket:
         self.opened = 0
         self.closed = 0
         self.hang = threading.Event()
+        self.faults: list[str] = []  # where our own code fails once
         self.threads: set[str] = set()
 
 
@@ -50,15 +51,22 @@ class Plugged(Device):
         return {"seen": 1}
 
     def open(self, deadline_s: float) -> None:
+        self.fail("open")
         if not self.socket.plugged:
             raise PortMissing("toy: nothing there")
         self.socket.opened += 1
+
+    def fail(self, where: str) -> None:
+        if where in self.socket.faults:
+            self.socket.faults.remove(where)
+            raise ValueError("6200000000000005")
 
     def close(self) -> None:
         self.was_closed.set()
         self.socket.closed += 1
 
     def idle(self) -> None:
+        self.fail("idle")
         if not self.socket.plugged:
             raise PortGone("toy: pulled")
 
@@ -71,6 +79,14 @@ class Plugged(Device):
             if self.socket.hang.is_set():
                 return "went on"
         raise PortGone("toy: closed under the job")
+
+
+class SlowToOpen(Plugged):
+    """Its opening waits until its socket tells it to go on."""
+
+    def open(self, deadline_s: float) -> None:
+        assert self.socket.hang.wait(5)
+        super().open(deadline_s)
 
 
 def until(condition: Callable[[], bool], seconds: float = 3.0) -> None:
@@ -197,6 +213,22 @@ def test_a_fault_in_a_job_reaches_its_caller_and_the_worker_lives_on(worker: Wor
     assert worker.submit(lambda device: device.test(0), deadline_in(2)).result(2) == "fine"
 
 
+@pytest.mark.parametrize("where", ["open", "idle"])
+def test_a_fault_of_ours_outside_a_job_costs_one_opening_and_shows_no_value(
+    socket: Socket, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    socket.faults.append(where)
+    worker = DeviceWorker("toy", lambda: Plugged(socket))
+    worker.start()
+    until(lambda: worker.status().counters.get("E-DEVICE-FAULT") == 1)
+    until(lambda: worker.status().state == "ready")
+    assert worker.submit(lambda device: device.test(0), deadline_in(2)).result(2) == "fine"
+    assert socket.opened == {"open": 1, "idle": 2}[where]
+    assert "our own fault: ValueError in test_drivers_device.py:" in caplog.text
+    assert "6200000000000005" not in caplog.text + worker.status().last_error
+    worker.close()
+
+
 def test_inhibited_the_device_is_closed_and_jobs_are_refused_until_release(worker: Worker, socket: Socket) -> None:
     until(lambda: worker.status().state == "ready")
     hung = worker.submit(lambda device: device.wait(), deadline_in(5))
@@ -219,6 +251,17 @@ def test_a_full_queue_is_refused_and_not_waited_for(worker: Worker) -> None:
     until(lambda: worker.status().state == "busy")
     futures = [worker.submit(lambda device: device.test(0), deadline_in(3)) for _ in range(40)]
     assert sum(isinstance(f.exception(5), DeviceBusy) for f in futures) == 8
+
+
+def test_however_often_hot_plug_wakes_a_slow_opening_there_is_room_for_jobs(socket: Socket) -> None:
+    worker = DeviceWorker("toy", lambda: SlowToOpen(socket))
+    worker.start()
+    for _ in range(40):
+        worker.wake()
+    job = worker.submit(lambda device: device.test(0), deadline_in(5))
+    socket.hang.set()
+    assert job.result(5) == "fine"
+    worker.close()
 
 
 def test_closing_fails_what_waits(socket: Socket) -> None:

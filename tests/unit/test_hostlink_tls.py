@@ -19,10 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agent.hostlink import Host, Lost, Replied, Unsent
-from agent.tls import read_certificate, tls_client
-from agent.tls_certificate import days_to_expiry, not_after, public_key_hash
+from agent.status_conditions import certificate_days
+from agent.tls import tls_client
+from agent.tls_certificate import not_after, public_key_hash
 from agent.tls_settings import TlsError, TlsSettings
 from tests.unit.hostlink_bench import ANSWER, OTHER, REQUEST, TICK_S, Bench, framed, play
+from tests.unit.status_samples import link
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 END = datetime(2049, 6, 1, 12, 0, 0, tzinfo=UTC)
@@ -424,10 +426,6 @@ def test_wrong_files_are_named(papers: Authority, tmp_path: Path) -> None:
     foreign_key = TlsSettings(ca, (), str(papers.client.certificate), str(papers.host.key))
     with pytest.raises(TlsError, match=r"client\.pem"):
         tls_client(foreign_key, "h")
-    with pytest.raises(TlsError, match=r"missing\.pem"):
-        read_certificate(missing)
-    with pytest.raises(TlsError, match=r"client\.key"):
-        read_certificate(papers.client.key)
 
 
 def test_an_encrypted_key_is_an_error_and_asks_nobody(papers: Authority, tmp_path: Path) -> None:
@@ -452,7 +450,6 @@ def test_key_and_dates_agree_with_an_independent_reader(papers: Authority, tmp_p
     for identity in (papers.ca, papers.host, papers.client, far):
         assert public_key_hash(identity.der) == pin_of(identity)
         assert not_after(identity.der) == identity.x509.not_valid_after_utc
-        assert read_certificate(identity.certificate) == identity.der
 
 
 @pytest.mark.parametrize(
@@ -466,7 +463,7 @@ def test_key_and_dates_agree_with_an_independent_reader(papers: Authority, tmp_p
     ],
 )
 def test_days_to_expiry_are_whole_days_left(papers: Authority, before_end: timedelta, days: int) -> None:
-    assert days_to_expiry(papers.host.der, END - before_end) == days
+    assert certificate_days(link(certificate_not_after=not_after(papers.host.der)), END - before_end) == days
 
 
 def test_no_truncated_certificate_is_read_or_crashes(papers: Authority) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,6 +24,16 @@ MAY_IMPORT = {
 COMPOSITION_ROOTS = {"agent/daemon.py", "agent/cli.py"}
 NOT_IN_PURE = {"time", "os", "random", "logging", "socket", "sqlite3", "serial", "asyncio", "threading", "subprocess"}
 PURE_AGENT = ("engine.py", "records.py", "events.py", "policy.py", "outcomes.py", "diagnosis.py")
+# A wall clock or the monotonic one. `perf_counter` only measures, and asyncio's own clock only waits.
+READS_A_CLOCK = re.compile(
+    r"time\.(?:time|monotonic)(?:_ns)?\(|time\.(?:clock_gettime|gmtime|localtime|ctime)\b"
+    r"|datetime\.(?:utcnow|now|today)\(|date\.today\("
+)
+# Processes of their own, which have no daemon's clock.
+COMMANDS = {
+    *("agent/cli.py", "agent/cli_report.py", "agent/client.py", "agent/provision.py", "agent/provision_trial.py"),
+    *("agent/removal.py", "agent/reversalctl.py"),
+}
 ALLOWED_TOP = {
     *("pyproject.toml", "README.md", "agent", "drivers", "protocol", "tests", "hwsim", "udev"),
     *("Makefile", "LICENSE", "CHANGELOG.md", "SECURITY.md", "docs"),
@@ -109,16 +120,51 @@ def test_a_file_has_one_subject_and_its_name_says_it() -> None:
             assert path.stem not in FORBIDDEN_NAMES, path
 
 
+def test_what_stands_at_the_top_of_a_module_is_used() -> None:
+    paths = [path for room in (*ROOMS, "tests", "udev") for path in sources(room)]
+    said = Counter(word for path in paths for word in re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    unused = [f"{path.relative_to(ROOT)}: {name}" for room in ROOMS for path in sources(room) for name in tops(path)]
+    assert [one for one in unused if said[one.rpartition(" ")[2]] < 2] == []
+
+
+def tops(path: Path) -> Iterator[str]:
+    """The names that a module defines for itself and others."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (name.id for one in targets for name in ast.walk(one) if isinstance(name, ast.Name))
+
+
+@pytest.mark.parametrize("room", ["protocol", "drivers"])
+def test_every_public_name_of_protocol_and_drivers_says_what_it_gives(room: str) -> None:
+    silent = [f"{path.relative_to(ROOT)}: {name}" for path in sources(room) for name in without_docstring(path)]
+    assert silent == []
+
+
+def without_docstring(path: Path) -> Iterator[str]:
+    """The public classes, functions and methods that say nothing; what stands inside a function is nobody else's."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    for node in (node for holder in (module, *classes) for node in holder.body if isinstance(node, kinds)):
+        if not node.name.startswith("_") and not ast.get_docstring(node):
+            yield node.name
+    if not ast.get_docstring(module):
+        yield "the module"
+
+
 def test_one_place_writes_to_the_journal_and_one_reads_the_clock() -> None:
-    writes, clocks = [], []
+    writes, clocks = [], set[str]()
     for path in sources("agent"):
         text = path.read_text(encoding="utf-8")
         name = path.relative_to(ROOT).as_posix()
         writes += [name] * len(re.findall(r"journal\.append\(", text))
-        clocks += [name] * len(re.findall(r"time\.(?:monotonic|time)\(\)|datetime\.now\(UTC\)", text))
+        clocks |= {name} if READS_A_CLOCK.search(text) else set()
     assert set(writes) - {"agent/mirror.py"} == {"agent/loop_turns.py"}  # the mirror is a journal that writes to two
     assert writes.count("agent/loop_turns.py") == 1
-    assert set(clocks) <= {"agent/clock.py", "agent/client.py", "agent/cli_status.py", "agent/cli.py"}, clocks
+    assert clocks == {"agent/clock.py", *COMMANDS}
 
 
 def test_the_page_about_states_is_printed_from_the_table() -> None:

@@ -15,7 +15,7 @@ from agent.cli_place import CommandError
 from agent.journal_archive import archive_path
 from agent.journal_archiving import Window
 from agent.journal_rows import ROWS_MAX, row_of
-from agent.journal_source import Records, of_copy
+from agent.journal_source import Records
 from agent.progress import EVERY_S, Progress
 from agent.report_stories import read
 from tests.journal_scenes import SECRET, Home, entry, sale
@@ -62,7 +62,7 @@ def test_pages_together_are_the_whole_journal_and_hold_no_secret(tmp_path: Path)
     assert agent.pages == 4
     assert SECRET not in json.dumps(journal.rows(0, 100)).encode()
     journal.close()
-    assert found == list(of_copy(home.path))
+    assert found == list(Records(agent, home.path))
 
 
 def test_what_is_written_meanwhile_belongs_to_the_next_report(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agent.clock import Clock
 from agent.keys import KeyDesk
 from agent.lane import RefusedError
 from agent.own_thread import in_own_thread
@@ -74,7 +75,7 @@ class Bench:
         self.source, self.loop, self.changes = Source(), Loop(), 0
         Vault.open_or_create(self.file, [], [self.source] if wrapped else []).settle()
         self.vault = Vault.open(self.file, [self.source] if configured else [])
-        self.desk = KeyDesk(self.vault, self.loop, self.file, self._changed)  # type: ignore[arg-type]
+        self.desk = KeyDesk(self.vault, self.loop, self.file, self._changed, Clock().now)  # type: ignore[arg-type]
 
     def _changed(self) -> None:
         self.changes += 1

@@ -148,6 +148,21 @@ def test_a_waiting_sale_goes_before_further_reversals() -> None:
     assert world.wire.sent[-1][0].txn_id == "main-3"
 
 
+def test_a_lane_that_a_sale_and_a_reload_wait_for_is_kept_until_both_have_let_it_go() -> None:
+    world = World()
+    world.begin("R1")
+    world.lose()
+    world.loop.outcome(world.loop.lanes["main"].busy.id, Unsent("network", "down"))  # type: ignore[union-attr]
+    world.loop.reserve("main", wanted=True)
+    world.loop.reserve("main", wanted=True)
+    world.later(3600)
+    world.loop.put_lane(replace(world.lane))  # as a reload does
+    world.loop.reserve("main", wanted=False)
+    assert world.loop.lanes["main"].busy is None
+    world.loop.reserve("main", wanted=False)
+    assert world.loop.lanes["main"].busy
+
+
 def test_an_item_that_cannot_be_sent_goes_to_a_person_and_the_others_flow() -> None:
     world = World()
     for reference in ("POISON", "GOOD"):

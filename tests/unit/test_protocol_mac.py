@@ -130,8 +130,8 @@ def test_a_mac_is_put_in_its_field_and_taken_out_again(name: str, size: int) -> 
     sealed = mac.place(profile, body, code)
     assert mac.split(profile, sealed) == (data, code)
     assert profile.codec.unpack(sealed).get(64) == code.hex().upper()
-    assert mac.verify(profile.mac, MAC_KEY, data, code)
-    assert not mac.verify(profile.mac, MAC_KEY, data + b"x", code)
+    assert mac.compute(profile.mac, MAC_KEY, data) == code
+    assert mac.compute(profile.mac, MAC_KEY, data + b"x") != code
 
 
 def test_a_mac_as_text_takes_16_characters_in_element_64_or_128() -> None:

@@ -137,6 +137,13 @@ def test_an_override_is_recorded_before_it_is_granted(shop: Shop) -> None:
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
+def test_an_override_is_recorded_behind_a_line_that_a_power_cut_has_torn(shop: Shop) -> None:
+    (owing(shop).state / "maintenance.jsonl").write_text('{"at_utc": "2026-')
+    assert shop.ask("--although", REASON) == EX_OK
+    *_, line = (shop.state / "maintenance.jsonl").read_text().splitlines()
+    assert REASON in json.loads(line)["text"]
+
+
 def test_an_override_that_cannot_be_recorded_is_not_granted(shop: Shop) -> None:
     (owing(shop).state / "maintenance.jsonl").mkdir()
     assert shop.ask("--although", REASON) == EX_REFUSED

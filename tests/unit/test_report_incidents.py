@@ -12,13 +12,13 @@ import pytest
 
 from agent import report, report_csv, report_html, report_text
 from agent.events import Park, Restart
-from agent.journal_source import of_copy, of_stopped
 from agent.report_incidents import incidents
 from agent.report_stories import Reading, read
 from agent.report_texts import texts
 from agent.texts import placeholders
 from agent.verify import walk
 from tests.dialogue import STARTED, answered
+from tests.journal_scenes import records_of
 from tests.report_scenes import NO_LINK, SILENCE, Shop, bad_week, power_cut
 from tests.unit.status_samples import PANS
 
@@ -116,7 +116,7 @@ def test_every_sale_is_in_exactly_one_column_of_the_balance() -> None:
 def test_the_numbers_are_those_of_verify(tmp_path: Path) -> None:
     home = bad_week().journal(tmp_path)
     checked = walk(home.path, home.vault(), home.mark)
-    made = built(read(of_stopped(home.path)))
+    made = built(read(records_of(home.path)))
     assert checked.whole
     assert made["whole"] == {"begun": checked.begun, "states": checked.states, "pending": checked.pending}
     assert made["records"] == checked.records
@@ -189,7 +189,7 @@ def test_nothing_wrong_gives_no_advice() -> None:
 
 def test_an_empty_journal_makes_an_empty_report(tmp_path: Path) -> None:
     home = Shop().journal(tmp_path)
-    made = built(read(of_copy(home.path)))
+    made = built(read(records_of(home.path)))
     assert (made["sales"], made["balance"], made["whole"]["begun"]) == (0, [], 0)
     assert report_text.render(made, "zh")
     assert report_html.render(made, "zh")

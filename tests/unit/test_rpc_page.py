@@ -5,17 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from agent import api, client, engine, loop, rpc, rpc_connection, rpc_messages
+from agent import api, client, device_desk, engine, loop, operator_desk, rpc, rpc_connection, rpc_messages
 from agent.client import AgentClient, Sale
 from agent.records import State
 from agent.rpc_connection import Limits
+from tests.unit.api_methods import METHODS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-METHODS = api.Api(cast(Any, None), "on-approval", None, {}, cast(Any, None), cast(Any, object())).methods
 
 # Served by another room of the daemon, with the same beginning.
 OTHER_ROOMS = {"journal.rows", "reversal.explain"}
@@ -45,7 +44,9 @@ def test_every_parameter_of_a_method_stands_beside_it(method: str) -> None:
 
 
 def test_every_error_code_of_the_daemon_stands_in_the_table() -> None:
-    sources = "".join(map(inspect.getsource, (api, engine, loop, rpc, rpc_connection, rpc_messages)))
+    sources = "".join(
+        map(inspect.getsource, (api, device_desk, engine, loop, operator_desk, rpc, rpc_connection, rpc_messages))
+    )
     raised = set(re.findall(r'"(A-[A-Z-]+)"', sources))
     told = {row[1].strip("`") for row in cells(r"-32\d\d\d")}
     assert len(raised) > 15

@@ -317,10 +317,15 @@ def test_the_log_keeps_who_did_what_through_a_restart_and_a_torn_line(tmp_path: 
     log.note(ANNA, {"kind": "work", "text": f"new roller, card {PANS[0]}"})
     log.note(ANNA, {"kind": "selftest", "text": "T-DISK", "result": "warn"})
     with (tmp_path / FILE).open("ab") as file:
-        file.write(b'{"at_utc": "2026-\n[1]\n"x"\n')
+        file.write(b'[1]\n"x"\n{"at_utc": "2026-')
     again = Maintenance(tmp_path, clock, by_hand)
-    entries = again.entries(ANNA, {})["entries"]
-    assert [(entry["by"], entry["kind"]) for entry in entries] == [("anna", "work"), ("anna", "selftest")]
+    again.note(ANNA, {"kind": "drill", "text": "power-failing"})
+    entries = Maintenance(tmp_path, clock, by_hand).entries(ANNA, {})["entries"]
+    assert [(entry["by"], entry["kind"]) for entry in entries] == [
+        ("anna", "work"),
+        ("anna", "selftest"),
+        ("anna", "drill"),
+    ]
     assert PANS[0] not in (tmp_path / FILE).read_text()
     last = again.selftest()
     assert last is not None

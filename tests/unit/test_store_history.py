@@ -34,7 +34,7 @@ def test_a_torn_line_is_passed_over_and_a_period_is_kept_to(tmp_path: Path) -> N
     for hour in range(4):
         history.look(asdict(STORE), later(EVERY_S * hour))
         with (tmp_path / FILE).open("ab") as file:
-            file.write(b'{"at_utc": "2026\n')
+            file.write(b'{"at_utc": "2026')
     since, until = later(EVERY_S).at_utc, later(3 * EVERY_S).at_utc
     answer = history.history(ANNA, {"since_utc": since, "until_utc": until})
     assert [sample["at_utc"] for sample in answer["samples"]] == [since, later(2 * EVERY_S).at_utc]
