@@ -218,8 +218,10 @@ class Daemon(Listener):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WAIT_S):
                 await self._reloads.lanes_idle()
+        self._status.write()  # what is pending at the end: the last exchange may have changed it
         for task in self._tasks:
             task.cancel()
+        self._status.rest()
         self._disarm()
         if self.front is not None:
             self.front.watching.close()

@@ -146,7 +146,8 @@ def pending(where: Places) -> list[Owed]:
             raise RemovalError(f"the journal {where.journal} is missing, but there was one", "restore it, or say so")
         return []
     try:
-        return _of_the_dead(where)
+        # The running agent first: it has the keys, also those that are out of reach here.
+        return _of_the_running(where) if running(where) else _of_the_dead(where)
     except JournalLocked:
         return _of_the_running(where)
     except AgentError as error:

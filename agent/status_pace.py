@@ -36,11 +36,15 @@ class StatusPace:
         if self._timer is None:
             self._timer = self._aio.call_later(max(STATUS_DELAY_S, STATUS_SHARE * self._cost_s), self.write)
 
-    def write(self) -> None:
-        """A status that cannot be written (full disk) is logged once and never stops a reversal."""
+    def rest(self) -> None:
+        """What was to be written soon is written no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def write(self) -> None:
+        """A status that cannot be written (full disk) is logged once and never stops a reversal."""
+        self.rest()
         front = self._front()
         if front is None:
             return

@@ -166,6 +166,36 @@ def test_what_cannot_be_read_is_not_taken_for_empty(
     assert root.run("dpkg", "--remove", PACKAGE, check=False).returncode != 0
 
 
+def test_a_wrapping_key_that_is_out_of_reach_neither_hides_what_is_pending_nor_keeps_the_package_for_ever(
+    root: DebianRoot, packages: tuple[Path, Path], host: HostServer
+) -> None:
+    """As with a credential, which is gone when the service has stopped."""
+    root.install(packages[0])
+    configure(root, host)
+    medium, away = root.file("/media/wrapping.key"), root.file("/media/taken-out")
+    medium.write_bytes(bytes(range(32)))
+    medium.chmod(0o600)
+    root.run("chown", "reversald:reversald", "/media/wrapping.key")
+    with root.file("/etc/reversald/reversald.toml").open("a") as configuration:
+        configuration.write('\n[[keys.wrapping]]\nkey_file = "/media/wrapping.key"\n')
+    root.run("/etc/init.d/reversald", "start")
+    root.until(lambda: answers(root), "the daemon answers")
+    owe(root, host)
+    owed = str(items(root)[0]["id"])
+    root.run("/etc/init.d/reversald", "stop")
+    medium.rename(away)
+    refused = root.run("dpkg", "--remove", PACKAGE, check=False)
+    assert refused.returncode != 0
+    assert f"  {owed}  main  CNY 12.50" in refused.stdout
+    away.rename(medium)
+    host.faults.clear()
+    root.run("/etc/init.d/reversald", "start", check=False)
+    root.until(lambda: answers(root) and not items(root), "what is owed is acknowledged")
+    medium.rename(away)
+    root.run("dpkg", "--purge", PACKAGE)
+    assert not root.file(STATE).exists()
+
+
 def test_an_override_is_recorded_and_the_journal_outlives_even_the_purge(
     root: DebianRoot, packages: tuple[Path, Path], host: HostServer
 ) -> None:

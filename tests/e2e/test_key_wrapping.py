@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.last_word import pending_at_the_end
 from hwsim.agent_process import DemoError
 from hwsim.host import HostServer
 from hwsim.host.settings import HostSettings
@@ -338,6 +339,28 @@ def test_a_leftover_in_clear_is_swept_away_by_the_next_start(bench: AgentBench, 
     draft.write_bytes(b"half")
     bench.agent.start()
     assert not draft.exists()
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.1, 0.3])
+def test_the_last_status_of_an_agent_that_ends_as_asked_is_true_whatever_was_under_way(
+    bench: AgentBench, host: HostServer, pause_s: float
+) -> None:
+    """Without its keys nobody else can say what is pending."""
+    bench.agent.start()
+    assert bench.sale("GOOD")["outcome"] == "approved"
+    host.faults.add("0200", "drop-reply")
+    host.faults.add("reversal", "drop-reply", count=None)
+    bench.begin_sale("LOST")
+    bench.until(lambda: host.ledger.rows()[-1].key.stan != "000001", "its request has left")
+    time.sleep(pause_s)
+    bench.agent.stop()
+    state = bench.directory / "state"
+    items = pending_at_the_end(bench.directory / "run", state / "journal.db", state / "highwater")
+    assert items is not None
+    assert sorted(item["reference"] for item in items) == ["GOOD", "LOST"]
+    bench.agent.start()
+    bench.agent.kill()
+    assert pending_at_the_end(bench.directory / "run", state / "journal.db", state / "highwater") is None
 
 
 # --- an independent implementation -------------------------------------------------------------
