@@ -15,10 +15,17 @@ from agent.vault_error import VaultError
 
 # Where systemd keeps the credentials of all services: one directory a unit, gone when the unit has stopped.
 CREDENTIALS = Path("/run/credentials")
+# Where a tool that systemd did not start finds those of the running service; root may read them.
+OF_THE_SERVICE = CREDENTIALS / "reversald.service"
 # A key file has some lines; a larger file is a mistake (a journal, a device).
 FILE_BYTES_MAX = 1 << 20
 
 _OTHERS, _GROUP_READS = 0o077, 0o040
+
+
+def credentials_directory() -> Path:
+    """Where our credentials are: as systemd says, else those of the service."""
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY") or OF_THE_SERVICE)
 
 
 def is_credential(path: Path) -> bool:

@@ -15,11 +15,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from agent.key_material import KEY_BYTES, derive, id_of, key_of, significant_lines
-from agent.private_file import CREDENTIALS, read_private
+from agent.private_file import credentials_directory, read_private
 from agent.vault_error import VaultError
 
-# Where a tool that systemd did not start finds the credentials of the running service; root may read them.
-OF_THE_SERVICE = CREDENTIALS / "reversald.service"
 _LABEL = "key:"
 _NONCE_BYTES = 12
 
@@ -40,11 +38,10 @@ class WrappingKey:
     @classmethod
     def in_credential(cls, name: str) -> WrappingKey:
         """As systemd gives it to the service, and to root while the service runs."""
-        directory = os.environ.get("CREDENTIALS_DIRECTORY")
         hint = (
             f"LoadCredential={name}:... belongs into the unit; other programs than the service: start the service first"
         )
-        return cls("credential", Path(directory or OF_THE_SERVICE) / name, hint)
+        return cls("credential", credentials_directory() / name, hint)
 
     @property
     def name(self) -> str:

@@ -33,6 +33,7 @@ from pathlib import Path
 from agent.clock import Clock
 from agent.key_material import KEY_BYTES
 from agent.key_wrapper import TOKEN_BYTES_MAX
+from agent.private_file import credentials_directory
 from agent.vault_error import VaultError
 
 LABEL = "program"
@@ -136,8 +137,8 @@ def objection(program: Path) -> str:
 
 def _environment() -> dict[str, str]:
     """Nothing of ours but the place of our credentials: the PIN of a token may be one."""
-    given = os.environ.get("CREDENTIALS_DIRECTORY")
-    return {"PATH": _PATH, "LANG": "C.UTF-8"} | ({"CREDENTIALS_DIRECTORY": given} if given else {})
+    given = credentials_directory()
+    return {"PATH": _PATH, "LANG": "C.UTF-8"} | ({"CREDENTIALS_DIRECTORY": str(given)} if given.is_dir() else {})
 
 
 def _talk(process: subprocess.Popen[bytes], request: bytes, deadline: float) -> bytes:

@@ -72,7 +72,7 @@ def test_the_program_gets_nothing_of_our_environment_but_where_its_credentials_a
     element: SecureElement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "of ours")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(element.directory))
     element.wrapper().wrap(KEY)
     assert element.environments - {"LC_CTYPE"} == {"CREDENTIALS_DIRECTORY", "LANG", "PATH"}
 
