@@ -228,18 +228,23 @@ class _Page:
     def head(self, notice: tuple[str, str] | None) -> list[str]:
         overall = self._document["overall"]
         severity = "critical" if notice else overall["severity"]
-        lines = [self._spread(f"{self._label(severity)}  {self._headline(notice)}", self._written())]
-        if notice:
-            lines += wrap(notice[0], self._width, "  ")
         return [
-            *lines,
+            *self._worst(self._label(severity), notice[0] if notice else self._headline(), beneath=notice is not None),
             self._impact(),
             *self._also(),
             *self._lanes(),
             self._devices(),
             self._store(),
+            self._agent(),
             *self._selftest(),
         ]
+
+    def _worst(self, severity: str, headline: str, *, beneath: bool) -> list[str]:
+        """What is worst and when this was written; a headline that has no room beside the time stands beneath."""
+        line, written = f"{severity}  {headline}", self._written()
+        if not beneath and columns(line) + 1 + columns(written) < self._width:
+            return [self._spread(line, written)]
+        return [self._spread(severity, written), *wrap(headline, self._width, "  ")]
 
     def body(self, room: int) -> list[str]:
         items = self._document["items"]
@@ -270,9 +275,7 @@ class _Page:
     def _label(self, name: str) -> str:
         return label(name, self._language)
 
-    def _headline(self, notice: tuple[str, str] | None) -> str:
-        if notice:
-            return ""
+    def _headline(self) -> str:
         overall = self._document["overall"]
         return f"{overall['code']}: {overall['text_' + self._suffix]}"
 
@@ -323,16 +326,17 @@ class _Page:
         return f"{self._label('devices')}: {shown or self._label('no-devices')}"
 
     def _store(self) -> str:
-        store, agent = self._document["store"], self._document["agent"]
+        store = self._document["store"]
         room = self._label("full") if store["full"] else f"{sized(store['bytes_free'])} {self._label('free')}"
         wear_kb = store["bytes_per_reversal"] / 1000
         wear = f", {self._label('wear')} {wear_kb:.0f} kB" if wear_kb else ""
         took = f", {self._label('commit')} {store['commit_p50_ms']:.1f} ms" if store["commits"] else ""
-        return (
-            f"{self._label('store')}: {room}{took}{wear}; "
-            f"{self._label('agent')} {agent['version']} pid {agent['pid']}, "
-            f"{self._label('up-for')} {short_span(agent['uptime_s'], self._language)}"
-        )
+        return f"{self._label('store')}: {room}{took}{wear}"
+
+    def _agent(self) -> str:
+        agent = self._document["agent"]
+        up_for = short_span(agent["uptime_s"], self._language)
+        return f"{self._label('agent')}: {agent['version']}, pid {agent['pid']}, {self._label('up-for')} {up_for}"
 
     def _selftest(self) -> list[str]:
         """The last self test and the next; how far the host's clock is from ours. Without a monitor: nothing."""

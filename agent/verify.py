@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.archive_note import ArchiveNote
 from agent.archive_walk import ArchiveReport, walk_archive
+from agent.currency import money as amount
 from agent.highwater import Mark, read_mark
 from agent.journal_archive import archive_path
 from agent.journal_archiving import money
@@ -87,7 +88,7 @@ class VerifyReport:
             )
         text += self.archive.lines(self.archived) if self.archive else []
         text += [
-            f"  {one.lane} batch {one.batch or '-'}: {one.count} {one.state}, {one.amount_minor} {one.currency or '-'}"
+            f"  {one.lane} batch {one.batch or '-'}: {one.count} {one.state}, {amount(one.amount_minor, one.currency)}"
             for one in self.sums
         ]
         text += [f"PROBLEM      {problem.text}" for problem in self.problems]

@@ -9,9 +9,10 @@ import pytest
 
 from agent.highwater import read_mark
 from agent.journal import JournalLocked, JournalUnreadable
+from agent.said import said
 from agent.salvage import salvage
 from agent.vault import Vault
-from agent.verify import walk, walk_export
+from agent.verify import BatchSum, VerifyReport, walk, walk_export
 from tests.journal_scenes import SECRET, Home, entry, sale
 
 
@@ -222,3 +223,10 @@ def test_a_vault_without_the_right_key_saves_no_body(home: Home) -> None:
     target = home.directory.parent / "other.db"
     report = salvage(home.path, Vault([b"z" * 32]), target, target.with_suffix(".mark"), home.mark)
     assert set(report.lost) == {1, 4, 6}
+
+
+def test_the_sums_are_told_as_money(tmp_path: Path) -> None:
+    """Nobody at a counter reads 1250 156 as CNY 12.50."""
+    report = VerifyReport(Path("journal.db"), sums=[BatchSum("main", "000017", "156", "parked", 2, 2500)])
+    assert "  main batch 000017: 2 parked, CNY 25.00" in report.lines()
+    assert said("  main batch 000017: 2 parked, CNY 25.00").zh == "  main 批次 000017：2 笔 parked，CNY 25.00"

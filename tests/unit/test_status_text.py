@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from agent.diagnosis import DeviceFacts
+from agent.journal_contract import StoreHealth
 from agent.records import State
 from agent.status import snapshot
 from agent.status_text import HEIGHT, WIDTH, columns, cut, pad, render, short_span, table, wrap
-from tests.unit.status_samples import PANS, StillLoop, begun_before, lane, link, owed, parked, scene
+from tests.unit.status_samples import PANS, STORE, StillLoop, begun_before, lane, link, owed, parked, scene
 from tests.unit.test_status_snapshot import many_states
 
 NOTICE = ("C-DEAD: THE AGENT IS NOT RUNNING (process 12 is gone). " * 2, "systemctl start reversald")
@@ -45,6 +47,27 @@ def test_the_first_word_is_how_bad_it_is() -> None:
     assert render(snapshot(StillLoop(), scene()), "en").startswith("OK  S-OK")
     assert render(snapshot(StillLoop(parked()), scene()), "en").startswith("CRITICAL  S-PARKED")
     assert render(snapshot(StillLoop(parked()), scene()), "zh").startswith("严重  S-PARKED")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("full", [True, False])
+def test_the_worst_is_said_in_full_beside_the_time_or_beneath_it(full: bool, language: str) -> None:
+    """A headline that lost its end to the time of day would hide what it is about."""
+    store = StoreHealth(
+        12, 4.0, 9.5, 0, 1 << 30, 16 << 20, 40, ("W-STORE-SPACE: 27 MiB are free, sales stop at 16 MiB",)
+    )
+    document = snapshot(StillLoop(), scene(store=store if full else STORE))
+    told = " ".join(render(document, language).split())
+    headline = " ".join(f"{document['overall']['code']}: {document['overall'][f'text_{language}']}".split())
+    assert headline in told
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_busy_store_and_a_long_run_lose_nothing_at_the_edge(language: str) -> None:
+    document = snapshot(StillLoop(), scene(store=replace(STORE, bytes_free=999_900_000_000)))
+    document["store"] |= {"commits": 9, "commit_p50_ms": 1234.5, "bytes_per_reversal": 999_000}
+    document["agent"] |= {"pid": 4_194_304, "version": "10.20.30", "uptime_s": 999 * 86_400}
+    assert "~" not in render(document, language)
 
 
 def test_a_dead_agent_is_the_first_thing_said_and_the_last_thing_done() -> None:
