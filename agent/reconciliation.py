@@ -12,11 +12,17 @@ from typing import Any
 
 from agent.currency import money
 from agent.journal_contract import Row
+from agent.money_effect import Effect, effect_of
 from agent.records import Transaction, load
 from agent.status_text import columns, pad
 from agent.stored_form import is_transaction
+from agent.texts import catalogue
 from agent.texts_operations import operations, phrase
 from protocol.masking import scrub
+
+# A sum never adds what customers paid to what they were given back, or to what is only held on their cards. An inquiry
+# is in none.
+SIDES: Mapping[Effect, str] = {"takes": "", "holds": "-held", "undoes": "-given-back", "gives": "-given-back"}
 
 # How a state counts in the books; in the order in which it is told. "unknown" covers all that is not decided yet.
 KINDS = ("parked", "unknown", "reversed", "settled", "stands", "none")
@@ -30,6 +36,7 @@ BY_STATE = {
 COLUMNS = (
     *("kind", "terminal_id", "merchant_id", "batch", "stan", "rrn", "approval_code", "amount_minor", "currency"),
     *("card", "begun_utc", "ended_utc", "response_code", "acknowledged_with", "bank_reference", "reference", "id"),
+    "transaction",
 )
 
 
@@ -68,7 +75,12 @@ def _facts(txn: Transaction) -> dict[str, Any]:
 def rows(items: Iterable[Mapping[str, Any]], batch: str = "", lane: str = "") -> list[dict[str, Any]]:
     """One row an item, the worst kinds first, then by STAN. `batch`, `lane` "": all."""
     found = [
-        {**{name: item.get(name, "") for name in COLUMNS}, "kind": kind_of(item), "bank_reference": _reference(item)}
+        {
+            **{name: item.get(name, "") for name in COLUMNS},
+            "transaction": item["kind"],
+            "kind": kind_of(item),
+            "bank_reference": _reference(item),
+        }
         for item in items
         if batch in ("", item["batch"]) and lane in ("", item["lane"])
     ]
@@ -108,9 +120,11 @@ def text(found: Sequence[Mapping[str, Any]], language: str) -> str:
 
 
 def _table(mine: Sequence[Mapping[str, Any]], language: str) -> list[str]:
+    mixed = any(row["transaction"] != "sale" for row in mine)
     cells = [
         [
             operations().word("reconcile", row["kind"]).of(language),
+            *([catalogue().word("kind", row["transaction"]).of(language)] if mixed else []),
             row["stan"],
             row["rrn"] or "-",
             money(row["amount_minor"], row["currency"]),
@@ -121,19 +135,20 @@ def _table(mine: Sequence[Mapping[str, Any]], language: str) -> list[str]:
         for row in mine
         if row["kind"] != "none"
     ]
-    widths = [max((columns(row[at]) for row in cells), default=0) + 2 for at in range(7)]
+    widths = [max(map(columns, cells_of)) + 2 for cells_of in zip(*cells, strict=True)]
     return ["".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def _sums(mine: Sequence[Mapping[str, Any]], language: str) -> list[str]:
     lines = []
     for kind in KINDS:
-        of_kind = [row for row in mine if row["kind"] == kind]
-        for currency in dict.fromkeys(row["currency"] for row in of_kind):
-            chosen = [row for row in of_kind if row["currency"] == currency]
-            amount = money(sum(row["amount_minor"] for row in chosen), currency)
-            word = operations().word("reconcile", kind)
-            lines.append(phrase("reconcile-sum", language, kind=word, count=str(len(chosen)), amount=amount))
+        for side in dict.fromkeys(SIDES.values()):
+            of_kind = [row for row in mine if row["kind"] == kind and SIDES.get(effect_of(row["transaction"])) == side]
+            for currency in dict.fromkeys(row["currency"] for row in of_kind):
+                chosen = [row for row in of_kind if row["currency"] == currency]
+                amount = money(sum(row["amount_minor"] for row in chosen), currency)
+                word = operations().word("reconcile", kind)
+                lines.append(phrase(f"reconcile-sum{side}", language, kind=word, count=str(len(chosen)), amount=amount))
     return lines
 
 

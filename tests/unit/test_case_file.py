@@ -166,6 +166,22 @@ def test_the_text_gives_references_and_sums(language: str, words: tuple[str, ...
     assert reconciliation.text([], language).strip()
 
 
+def test_a_sum_never_adds_what_was_paid_to_what_was_given_back_or_held() -> None:
+    """A batch of one sale and its void comes to nothing, not to twice the sale."""
+    kinds = ("sale", "void", "refund", "preauth", "balance")
+    batch = [
+        transaction(id=f"main-{number}", stan=f"{number:06d}", kind=kind, state=State.COMPLETED)
+        for number, kind in enumerate(kinds)
+    ]
+    found = reconciliation.rows(book(*batch))
+    told = reconciliation.text(found, "en").splitlines()
+    assert "stands: 1, CNY 12.50" in told
+    assert "stands, to the customer: 2, CNY 25.00" in told
+    assert "stands, held on the card: 1, CNY 12.50" in told
+    assert any("void" in line and "000001" in line for line in told)
+    assert [row["transaction"] for row in csv.DictReader(io.StringIO(reconciliation.csv_text(found)))] == list(kinds)
+
+
 def test_the_table_for_the_bank_reads_back_and_no_cell_computes() -> None:
     found = reconciliation.rows(many())
     read = list(csv.DictReader(io.StringIO(reconciliation.csv_text(found))))
