@@ -111,6 +111,12 @@ class Lane:
     batch: str = field(
         default="000001", metadata=key.text("Batch number of the first start; then the host's", r"[0-9]{6}", "6 digits")
     )
+    first_stan: str = field(
+        default="000001",
+        metadata=key.text(
+            "STAN (DE 11) of the first message on a new journal", r"(?!000000)[0-9]{6}", "6 digits, not 000000"
+        ),
+    )
     currency: str = field(
         default="156", metadata=key.text("Currency, DE 49: ISO 4217 numeric code", r"[0-9]{3}", "3 digits")
     )

@@ -109,6 +109,7 @@ class Lane:
     acquirer: str = ""
     operator: str = ""
     gate: Gate = field(default_factory=Gate)
+    first_stan: int = 1  # of a journal in which the lane has given out none
     may_change_host: bool = False
     warn_only: bool = False
     reserved: int = 0  # so many wait for the lane (a sale, a reload): no further reversal starts before them

@@ -82,6 +82,7 @@ def make_lane(configuration: settings.Configuration, lane: settings.Lane, profil
         policy=policy,
         merchant_id=lane.merchant_id,
         batch=lane.batch,
+        first_stan=int(lane.first_stan),
         currency=lane.currency,
         acquirer=lane.acquirer,
         operator=lane.operator,

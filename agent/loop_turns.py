@@ -310,7 +310,7 @@ class Turns(Queue):
 
     def _next_stans(self, lane: Lane, count: int) -> list[str]:
         """The next numbers, 999999 → 1, that no pending item of the lane bears."""
-        number, found = self._counters.get(f"stan:{lane.name}", 0), []
+        number, found = self._counters.get(f"stan:{lane.name}", lane.first_stan - 1), []
         for _ in range(STAN_MAX):
             number = number % STAN_MAX + 1
             if not self._bears(lane, f"{number:06d}"):

@@ -95,6 +95,16 @@ def test_a_full_journal_refuses_the_sale_and_sends_nothing() -> None:
     assert world.wire.sent == []
 
 
+def test_a_new_journal_counts_from_where_the_terminal_stood_and_then_by_itself() -> None:
+    """The same number in the same batch would mean another sale to the host."""
+    world = World(first_stan=4711)
+    assert world.begin("R1").stan == "004711"
+    world.lose()
+    again = World(world.journal, first_stan=4711)
+    again.loop.start()
+    assert again.loop.begin("main", Order("R2", "sale", 100, CARD, driver="application")).stan == "004712"
+
+
 def test_numbers_wrap_and_skip_what_is_pending() -> None:
     journal = MemoryJournal()
     journal.append([], {"stan:main": 999_998})
