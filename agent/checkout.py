@@ -23,13 +23,17 @@ from agent.lane import Order, RefusedError
 from agent.letterhead import Letterhead
 from agent.loop import Loop
 from agent.records import State, Transaction
-from protocol.errors import AgentError
+from protocol.errors import AgentError, ProtocolError
 from protocol.frozen import dataclass
+from protocol.rules import Profile
+from protocol.tlv import read_tags
 
 log = logging.getLogger("reversald")
 
 # One step with card or pad (read, cryptogram): drivers end it earlier by themselves. Assumed.
 STEP_S = 20.0
+# EMV book 3, annex A: application transaction counter.
+TRANSACTION_COUNTER = "9F36"
 # DE 22: chip with and without PIN (UnionPay terminal field description: 05 chip; 1 PIN, 2 none).
 ENTRY_CHIP_PIN, ENTRY_CHIP = "051", "052"
 
@@ -43,6 +47,7 @@ class Desk(Protocol):
     def show(self, pinpad: str, text: str, timeout_s: float = ...) -> Future[None]: ...
     def print_slip(self, printer: str, slip: Any, reference: str, timeout_s: float) -> Future[Any]: ...
     def last_printed(self, printer: str, reference: str, timeout_s: float = ...) -> Future[Any]: ...
+    def last_of_card(self, reader: str, counter: str, timeout_s: float = ...) -> Future[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +100,36 @@ class Checkout:
         return await self._hand_over(txn)
 
     async def resume(self, txn: Transaction) -> None:
-        """After a restart: ask the printer whether the slip of an approved sale came out."""
+        """After a restart: ask the printer whether the slip of an approved sale came out; if it cannot tell, the card
+        whether it agreed. What neither knows is left to the confirmation time-out and `nobody_knows`."""
+        printed = await self._known_by_printer(txn)
+        if printed == "done":
+            self._tell(txn, Complete("printer"))
+        elif printed == "not done":
+            self._tell(txn, Reverse("printer", "other", "not-printed"))
+        elif await self._known_by_card(txn) == "not done":  # nothing is printed before the card has agreed
+            self._tell(txn, Reverse("card", "other", "card-unfinished"))
+
+    async def _known_by_printer(self, txn: Transaction) -> str:
+        """ "done", "not done" or "unknown"."""
         if not self._rules.printer:
-            return
+            return "unknown"
         try:
             known = await asyncio.wrap_future(self._desk.last_printed(self._rules.printer, _receipt(txn)))
         except AgentError:
-            return  # the printer cannot tell; the confirmation time-out and `nobody_knows` decide
-        if known.known == "done":
-            self._tell(txn, Complete("printer"))
-        elif known.known == "not done":
-            self._tell(txn, Reverse("printer", "other", "not-printed"))
+            return "unknown"
+        return str(known.known)
+
+    async def _known_by_card(self, txn: Transaction) -> str:
+        """The same of the card that is in the reader: by the transaction counter of this sale's chip data."""
+        counter = _chip_counter(txn, self._loop.lane(txn.lane).policy.profile)
+        if not counter:
+            return "unknown"
+        try:
+            known = await asyncio.wrap_future(self._desk.last_of_card(self._rules.reader, counter))
+        except AgentError:
+            return "unknown"
+        return str(known.known)
 
     # --- before anything is sent ---------------------------------------------------------------
 
@@ -236,6 +260,17 @@ class Checkout:
     def _show(self, text: str) -> None:
         if self._rules.pinpad:
             self._desk.show(self._rules.pinpad, text)
+
+
+def _chip_counter(txn: Transaction, profile: Profile) -> str:
+    """The card's transaction counter (9F36) as the stored reversal has it; "" where it has none."""
+    if txn.frozen is None:
+        return ""
+    try:
+        chip_data = profile.codec.unpack(txn.frozen.body).get(profile.reversal.chip_field)
+        return dict(read_tags(chip_data)).get(TRANSACTION_COUNTER, "")
+    except ProtocolError:
+        return ""
 
 
 def _receipt(txn: Transaction) -> str:

@@ -223,6 +223,21 @@ class Desk:
         """What the printer itself knows of a slip."""
         return self.submit(printer, lambda device: device.last_outcome(reference), timeout_s)
 
+    def last_of_card(self, reader: str, counter: str, timeout_s: float = 5.0) -> Future[LastOutcome]:
+        """What the card in the reader knows of its transaction with this counter (9F36). Disturbs no sale under way."""
+
+        def job(device: Device) -> LastOutcome:
+            if not isinstance(device, CcidReader):
+                return LastOutcome("unknown", f"{reader} does not read chip cards")
+            if device.in_session:
+                return LastOutcome("unknown", "another sale is under way")
+            try:
+                return device.last_outcome(counter)
+            finally:
+                device.power_off()
+
+        return self.submit(reader, job, timeout_s)
+
 
 def _setting(device: Configured, key_index: int) -> DeviceSetting:
     return DeviceSetting(device.name, device.driver, device.port, device.columns, key_index, device.model)

@@ -165,6 +165,11 @@ class CcidReader(PortDevice[BytePort]):
             self._session = None
             raise
 
+    @property
+    def in_session(self) -> bool:
+        """A card is powered: somebody's sale is under way, or has just ended."""
+        return self._session is not None
+
     def power_off(self, timeout_s: float = GREETING_S) -> None:
         """End the card's session; no error when the card is gone already."""
         self._session = None

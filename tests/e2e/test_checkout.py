@@ -281,6 +281,41 @@ def test_after_a_kill_the_printer_is_asked_whether_the_slip_came_out(tmp_path: P
         agree_or_open(host, shop)
 
 
+def test_after_a_kill_a_card_that_never_agreed_gives_the_money_back_whatever_the_rule_is(tmp_path: Path) -> None:
+    """`nobody_knows = "complete"` is for what nobody knows: the card in the reader knows."""
+    with pad_host() as host, ShopBench(tmp_path, host, nobody_knows="complete") as shop:
+        shop.start()
+        host.faults.add("financial", "delay", value="0.3")
+        shop.devices.reader.insert_card(GOOD_CARD)
+        sale = shop.sale_beside("R1")
+        host.wait_for(lambda ledger: bool(ledger.rows()))
+        shop.devices.reader.fault("silence", seconds=1.5)
+        shop.until(lambda: shop.state_of("R1") == "approved", "the host has approved")
+        shop.agent.kill()
+        sale.result()
+        shop.start()
+        shop.until(lambda: shop.state_of("R1") == "reversed", "the card was asked and the sale is reversed")
+        assert shop.item("R1")["origin"]["cause"] == "card-unfinished"
+        assert charged(host) == 0
+        agree(host, shop)
+
+
+def test_after_a_kill_a_card_that_agreed_does_not_decide_about_the_slip(tmp_path: Path) -> None:
+    with pad_host() as host, ShopBench(tmp_path, host, print_timeout_s=60) as shop:
+        shop.start()
+        shop.devices.printer.fault("silence", seconds=30)
+        shop.devices.reader.insert_card(GOOD_CARD)
+        sale = shop.sale_beside("R1")
+        shop.until(lambda: "TC 1" in shop.devices.reader.state()["card"]["decisions"], "the card has agreed")
+        shop.agent.kill()
+        sale.result()
+        shop.devices.printer.fault("clear")
+        shop.start()
+        shop.until(lambda: not shop.devices.reader.state()["powered"], "the card was asked")
+        assert shop.state_of("R1") in ("approved", "completed")
+        agree_or_open(host, shop)
+
+
 def agree_or_open(host: HostServer, shop: ShopBench) -> None:
     """A sale that is still approved is charged and waits; everything else agrees."""
     if shop.state_of("R1") == "approved":
