@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from agent import lean
+from agent import VERSION, lean
 
 DEFAULT_CONFIGURATION = Path("/etc/reversald/reversald.toml")
+EX_USAGE = 64  # sysexits.h, as the other exit codes (agent/daemon.py)
+_ARGPARSE_USAGE = 2  # its own code for a wrong command line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +35,7 @@ def _options(argv: Sequence[str] | None) -> SimpleNamespace:
         "command", nargs="?", choices=["run", "gateway"], default="run", help="gateway: refuse to run without one"
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIGURATION, metavar="FILE")
+    parser.add_argument("--version", action="version", version=f"reversald {VERSION}")
     parser.add_argument("--check-config", action="store_true", help="check the configuration, print every error, end")
     parser.add_argument("--print-config", action="store_true", help="print the effective configuration, end")
     parser.add_argument(
@@ -40,7 +43,10 @@ def _options(argv: Sequence[str] | None) -> SimpleNamespace:
         action="store_true",
         help="the journal is lost for good: begin a new one and take what is pending from the second copy",
     )
-    options = SimpleNamespace(**vars(parser.parse_args(argv)))
+    try:
+        options = SimpleNamespace(**vars(parser.parse_args(argv)))
+    except SystemExit as ended:
+        raise SystemExit(EX_USAGE if ended.code == _ARGPARSE_USAGE else ended.code) from None
     lean.forget(("argparse", "gettext"))
     return options
 

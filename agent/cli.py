@@ -326,6 +326,7 @@ def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
         epilog="Exit status of `status`: 0 ok, 1 warning, 2 critical, 3 unknown. Errors as in sysexits.h.",
         parents=[_general(None)],
     )
+    top.add_argument("--version", action="version", version=f"reversalctl {VERSION}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, action: Callable[[Command], int], text: str) -> argparse.ArgumentParser:

@@ -112,6 +112,16 @@ def test_the_version_is_told() -> None:
     assert out.getvalue() == f"reversalctl {VERSION}\n"
 
 
+@pytest.mark.parametrize("program", ["agent", "agent.reversalctl"])
+def test_both_programs_tell_their_version_and_a_wrong_command_line_by_its_code(program: str) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", program, *words], capture_output=True, text=True, check=False)
+
+    told = run("--version")
+    assert (told.returncode, told.stdout.split()[1:]) == (0, [VERSION])
+    assert run("--no-such-option").returncode == 64
+
+
 def test_a_file_gets_no_colours(tmp_path: Path) -> None:
     status_writer(tmp_path).write(snapshot(StillLoop(), scene()))
     out = io.StringIO()
