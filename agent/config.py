@@ -64,11 +64,36 @@ def load(file: Path | str, profile_loader: ProfileLoader = load_profile) -> Conf
     source = Path(file).absolute()
     table, lines = _parse(source)
     report = Report(lines)
-    parts = _with_places({**_defaults(), **read_fields(Configuration, table, "", report)}, source.parent)
+    parts = _parts(table, source, report)
+    shapes = list(report.problems)
     check(parts, table, profile_loader, report)
+    if shapes:
+        report.problems += _hidden(table, source, shapes, report, profile_loader)
     if report.problems:
         raise ConfigError(str(source), sorted(report.problems, key=lambda problem: problem.line))
     return Configuration(**parts, source=source)
+
+
+def _parts(table: dict[str, Any], source: Path, report: Report) -> dict[str, Any]:
+    """The sections of the file; a wrong one is None and reported."""
+    return _with_places({**_defaults(), **read_fields(Configuration, table, "", report)}, source.parent)
+
+
+def _hidden(
+    table: dict[str, Any], source: Path, shapes: list[Problem], report: Report, profile_loader: ProfileLoader
+) -> list[Problem]:
+    """What could not be checked because of wrong keys, and was not told yet."""
+    from agent.config_again import hidden  # only for a file with errors
+
+    told = {problem.where for problem in report.problems}
+    found = hidden(
+        table,
+        shapes,
+        lambda mended: _parts(mended, source, Report()),
+        lambda parts, again: check(parts, table, profile_loader, again),
+        report.lines,
+    )
+    return [problem for problem in found if problem.where not in told]
 
 
 def retry_rules(lane: Lane, rules: RetryRules) -> RetryRules:

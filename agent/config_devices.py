@@ -9,8 +9,10 @@ from agent import config_keys as key
 from agent.config_shapes import NAME, NAME_SHAPE, NO_NAME_OR
 from protocol.frozen import dataclass
 
+# The driver's own words (drivers/serial_port.py); a mistake here would else be a device that is "missing" for ever.
+_SERIAL_OPTION = r"(?:baud=[0-9]{2,7}|format=[5-8][NEOMS][12]|flow=(?:none|rtscts|xonxoff|dsrdtr))"
 PORT = (
-    r"serial:/[^\s]+"
+    rf"serial:/[^\s?]+(?:\?{_SERIAL_OPTION}(?:&{_SERIAL_OPTION})*)?"
     r"|usb:[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}(?::[^\s]+)?"
     r"|(?:rfc2217|socket|loop|spy|alt|hwgrep|cp2110)://[^\s]*"
 )

@@ -65,16 +65,16 @@ class Report:
 
     def __init__(self, lines: Mapping[str, int] | None = None) -> None:
         self.problems: list[Problem] = []
-        self._lines = lines or {}
+        self.lines = lines or {}
 
     def add(self, where: str, wrong: str, right: str = "") -> None:
         self.problems.append(Problem(where, self._line(where), wrong, right))
 
     def _line(self, where: str) -> int:
         """Line of the key, or of what holds it where the key itself is missing."""
-        while where and where not in self._lines:
+        while where and where not in self.lines:
             where = toml_lines.parent(where)
-        return self._lines.get(where, 0)
+        return self.lines.get(where, 0)
 
 
 @dataclass(frozen=True, slots=True)

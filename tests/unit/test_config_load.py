@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from agent.config import ConfigError, PendingLimits, load, read_key_file, retry_rules, split_host
+from agent.config_devices import PORT
+from drivers.serial_port import parse_address
 from tests.unit.config_samples import GOOD, RETRY, load_sample_profile, loaded, write
 
 
@@ -338,3 +341,48 @@ def test_a_program_or_wrapping_key_that_others_could_use_is_refused(tmp_path: Pa
     found = problems(tmp_path, text)
     assert "others may write to it" in found["keys.wrapping[0].program"][1]
     assert "others may read it" in found["keys.wrapping[1].key_file"][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "good"),
+    [
+        ("", True),
+        ("?baud=9600", True),
+        ("?baud=9600&format=7E1&flow=none", True),
+        ("?baud=fast", False),
+        ("?format=8N3", False),
+        ("?flow=maybe", False),
+        ("?speed=9600", False),
+        ("?baud=9600&", False),
+    ],
+)
+def test_a_serial_option_that_the_driver_does_not_know_is_an_error_of_the_file(options: str, good: bool) -> None:
+    assert bool(re.fullmatch(PORT, f"serial:/dev/pos/pinpad{options}")) is good
+    if good:
+        parse_address(f"serial:/dev/pos/pinpad{options}")
+
+
+def test_wrong_keys_hide_no_other_error(tmp_path: Path) -> None:
+    """What must fit together is looked at as if the wrong keys were right."""
+    text = (
+        GOOD.replace('"10000001"', '"1"')  # hides what the lane says of its pad
+        .replace('confirm = "by-application"', 'confirm = "never"')
+        .replace("while_pending = { count = 3, age_s = 3600 }", "while_pending = { }")
+        .replace('mac = "software"', 'mac = "software"\npinpad = "nowhere"')
+    )
+    found = problems(tmp_path, text)
+    assert {"lane[0].terminal_id", "lane[0].pinpad", "policy.confirm", "policy.while_pending"} <= set(found)
+    assert len(found) == 4
+
+
+def test_a_wrong_key_makes_no_error_of_its_neighbours(tmp_path: Path) -> None:
+    """A second look with stand-ins tells nothing that is not there."""
+    for old, new in (
+        ('"10000001"', '"1"'),
+        ('name = "till-1"', 'name = "Till 1"'),
+        ('hosts = ["127.0.0.1:5000", "[::1]:5001"]', "hosts = []"),
+        ('profile = "with-mac"', "profile = 7"),
+        ('mac = "software"', 'mac = "softwere"'),
+    ):
+        assert old in GOOD, old
+        assert len(problems(tmp_path, GOOD.replace(old, new, 1))) == 1, new
