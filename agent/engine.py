@@ -47,7 +47,7 @@ from agent.events import (
 from agent.policy import Policy
 from agent.records import Closing, State, Transaction
 from protocol.frozen import replace
-from protocol.reversal import learn, reason_of_try, render
+from protocol.reversal import Learnt, learn, reason_of_try, render
 
 Decision = tuple[Transaction, tuple[Effect, ...]]
 
@@ -105,6 +105,9 @@ def request_answered(record: Transaction, event: Answered, now: Now, policy: Pol
     approved = policy.profile.responses.request(event.code) == "approved"
     if not _authentic(event, policy, must=approved):
         record = record.with_evidence(now.at_utc, f"answer with MAC {event.mac}", event.what)
+        if event.mac == "invalid" and record.frozen:  # of such an answer UnionPay wants its date back, and nothing else
+            dated = Learnt(date=event.learnt.date, time=event.learnt.time)
+            record = replace(record, frozen=learn(record.frozen, policy.profile, record.kind, dated))
         return _outcome_unknown(record, "mac" if event.mac == "invalid" else "other", f"mac-{event.mac}", now, policy)
     learnt = event.learnt
     record = replace(record, rrn=learnt.rrn, approval_code=learnt.approval_code)

@@ -180,8 +180,8 @@ def learn(frozen: FrozenReversal, profile: Profile, kind: str, learnt: Learnt) -
     facts |= {"transaction_type": profile.kinds[kind].transaction_type} | _learnt_facts(learnt)
     changes: dict[int, str | None] = {}
     for number, template in {**rules.templates, **profile.kinds[kind].reversal_templates}.items():
-        if any(name.startswith("learnt_") for name in template.names):
-            changes[number] = template.fill(facts)
+        if any(name.startswith("learnt_") for name in template.names) and (value := template.fill(facts)):
+            changes[number] = value
     if chip := pick_tags(learnt.chip_data, rules.chip_tags):
         changes[rules.chip_field] = chip
     return _frozen(profile, reserve(profile, message.with_fields(changes)))

@@ -278,6 +278,17 @@ def _reason(dialogue: Dialogue) -> str:
     return dialogue.policy.profile.codec.unpack(dialogue.sent().body).get(39)
 
 
+@pytest.mark.parametrize(("event", "date"), [(TIMEOUT, "0000"), (answered("00", mac="invalid"), "0102")])
+def test_a_reversed_void_names_the_date_of_the_answer_that_was_not_believed(event: Event, date: str) -> None:
+    """UnionPay's element 61: own batch, own STAN, MMDD of the reply; "0000" where there was none."""
+    dialogue = Dialogue(transaction(kind="preauth-void")).begun().feed(event).feed(Wake())
+    message = dialogue.policy.profile.codec.unpack(dialogue.sent().body)
+    assert message.get(61) == f"000017000123{date}"
+    asked = dialogue.policy.profile.codec.unpack(transaction(kind="preauth-void").secret()).get(38)
+    assert message.get(38) == asked  # the original's; what nobody authenticated is not told as the approval
+    assert asked
+
+
 def test_the_try_after_a_refusal_says_so_and_the_one_after_silence_gives_the_first_reason() -> None:
     dialogue = tried()
     assert _reason(dialogue) == "98"

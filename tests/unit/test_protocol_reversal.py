@@ -10,7 +10,7 @@ import pytest
 
 from protocol.errors import MessageError
 from protocol.iso8583 import Codec, Message
-from protocol.reversal import FrozenReversal, Learnt, Slot, freeze, kind_of, reason_code, reason_of_try, render
+from protocol.reversal import FrozenReversal, Learnt, Slot, freeze, kind_of, learn, reason_code, reason_of_try, render
 from protocol.templates import parse_template
 from protocol.tlv import pick_tags, read_tags
 from tests.unit.protocol_samples import CHIP, PAN, PIN_BLOCK, PROFILES, TRACK2, request_of, reversible, shipped
@@ -221,6 +221,14 @@ def test_a_reason_that_does_not_fit_leaves_the_stored_one(wrong: str) -> None:
     assert reason_of_try(frozen, changed, "customer", refused=False) == ""
     body = render(frozen, repeat=False, reason_code="")
     assert profile.codec.unpack(body).get(39) == profile.codec.unpack(frozen.body).get(39)
+
+
+def test_an_answer_without_approval_code_leaves_the_one_of_the_original() -> None:
+    """A void names the sale by it; the host's answer to the void need not repeat it."""
+    frozen, message = _frozen("unionpay-pos", "preauth-void")
+    assert message.get(38)
+    after = learn(frozen, shipped("unionpay-pos"), "preauth-void", Learnt(date="0102"))
+    assert shipped("unionpay-pos").codec.unpack(after.body).get(38) == message.get(38)
 
 
 def test_an_unknown_reason_is_refused() -> None:
