@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from agent.currency import exponent, letters, money
+from agent.money_effect import effect_of
 from agent.records import OWED, State
 from agent.report_advice import advice
 from agent.report_incidents import Incident, incidents
@@ -107,12 +108,17 @@ def _stamp(at: datetime | None) -> str:
 
 def _money(cases: Sequence[Story]) -> dict[str, Any]:
     still = [story for story in cases if story.txn.state in OWED]
+    ended = [story for story in cases if story.txn.state is State.REVERSED]
+    back = [story for story in ended if effect_of(story.txn.kind) not in ("undoes", "gives")]
+    kept = [story for story in ended if story not in back]  # voids and refunds: nothing went to the customer
     return {
         "open": len(still),
         "parked": sum(story.txn.state is State.PARKED for story in still),
         "open_amounts": amounts(still),
-        "returned": sum(story.txn.state is State.REVERSED for story in cases),
-        "returned_amounts": amounts(story for story in cases if story.txn.state is State.REVERSED),
+        "returned": len(back),
+        "returned_amounts": amounts(back),
+        "not_given": len(kept),
+        "not_given_amounts": amounts(kept),
         "by_hand": sum(story.txn.state is State.SETTLED for story in cases),
         "by_hand_amounts": amounts(story for story in cases if story.txn.state is State.SETTLED),
     }

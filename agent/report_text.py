@@ -79,6 +79,7 @@ class _Page:
         rows = [
             ("owed-now", open_now),
             ("returned", _counted(money["returned"], money["returned_amounts"])),
+            *([("not-given", _counted(money["not_given"], money["not_given_amounts"]))] if money["not_given"] else []),
             ("by-hand", _counted(money["by_hand"], money["by_hand_amounts"])),
             ("sales", str(self._report["sales"])),
             ("reversals", f"{self._report['reversals']} ({share(self._report)} {self._say('share')})"),

@@ -105,6 +105,20 @@ def test_what_nothing_ended_is_not_over() -> None:
     assert codes(made)[0] == "R-OPEN"
 
 
+def test_a_reversed_void_gave_nothing_back() -> None:
+    """What goes back to customers is what was reversed of sales; the reversal of a void takes it away again."""
+    shop = Shop()
+    for kind in ("sale", "void"):
+        txn_id = shop.begin(kind=kind)
+        shop.feed(txn_id, SILENCE)
+        shop.acknowledged(txn_id)
+    made = built(read(shop.rows))
+    money = made["money"]
+    assert (money["returned"], money["not_given"]) == (1, 1)
+    assert [one["text"] for one in money["returned_amounts"]] == ["CNY 12.50"]
+    assert any("Voids and refunds taken back" in line for line in report_text.render(made, "en").splitlines())
+
+
 def test_every_sale_is_in_exactly_one_column_of_the_balance() -> None:
     made = built(read(bad_week().rows))
     for one in made["balance"]:
