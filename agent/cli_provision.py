@@ -21,9 +21,12 @@ from agent.provision import ProvisionError
 from agent.provision_questions import NO, QUESTIONS, YES, Answers, Question, check_answers
 from agent.provision_trial import Seen, trial
 from agent.removal import places, running
+from agent.said import said
 from agent.texts import Text
 
 EXIT_NOT_DONE = 1
+# Stands for a secret answer that the present configuration gives: Enter leaves it as it is.
+KEPT = "***"
 
 _WORDS: Mapping[str, Text] = {
     "welcome": Text(
@@ -51,6 +54,18 @@ _WORDS: Mapping[str, Text] = {
     ),
 }
 
+# What agent/provision_trial.py tries.
+_TRIED: Mapping[str, Text] = {
+    "daemon": Text("reversald", "reversald"),
+    "reader": Text("reader", "读卡器"),
+    "pinpad": Text("pinpad", "密码键盘"),
+    "printer": Text("printer", "打印机"),
+    "key": Text("MAC key", "MAC 密钥"),
+    "host": Text("host", "主机"),
+    "echo": Text("echo", "线路测试"),
+    "sign-on": Text("sign-on", "签到"),
+}
+
 
 def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[argparse.ArgumentParser] = ()) -> None:
     """The command of this file. `parents`: the general options."""
@@ -65,8 +80,9 @@ def add_commands(subparsers: argparse._SubParsersAction[Any], parents: Sequence[
 def provision(command: CommandLine) -> int:
     """The whole way."""
     target = command.place.configuration_file.absolute()
-    proposals = room.usual_answers(target) if target.exists() else {}
-    if target.exists() and running(places(target)):
+    there = _is_there(target)
+    proposals = room.usual_answers(target) if there else {}
+    if there and running(places(target)):
         raise ProvisionError(_say("runs", _language(command, {})), "reversalctl status")
     answers = _from_file(command) if command.options.answers else _dialogue(command, proposals)
     text = room.render(answers, *room.kept_places(target))
@@ -80,6 +96,13 @@ def provision(command: CommandLine) -> int:
     finally:
         draft.unlink(missing_ok=True)
     return _write(command, answers, text, target)
+
+
+def _is_there(target: Path) -> bool:
+    try:
+        return target.exists()
+    except PermissionError:
+        raise ProvisionError(f"{target} is not for your eyes", "run this as root") from None
 
 
 def _write(command: CommandLine, answers: Answers, text: str, target: Path) -> int:
@@ -140,7 +163,7 @@ def _dialogue(command: CommandLine, proposals: Mapping[str, str]) -> Answers:
 def _asked(question: Question, default: str, language: str) -> str:
     """Asks until the answer will do. "-" empties an optional answer that has a proposal."""
     choices = f" ({', '.join(question.choices)})" if question.choices else ""
-    shown = f" [{default}]" if default and not question.secret else ""
+    shown = f" [{KEPT if question.secret else default}]" if default else ""
     while True:
         answer = _line(f"{question.text.of(language)}{choices}{shown}: ", question.secret) or default
         if question.optional and answer == "-":
@@ -170,7 +193,9 @@ def _accepted(command: CommandLine, answers: Answers, target: Path) -> bool:
     failed = False
     if not command.options.no_trial:
         command.print(_say("trying", language))
-        seen = trial(lambda state_dir, run_dir: room.render({**answers, "socket_group": ""}, state_dir, run_dir))
+        seen = trial(
+            lambda state_dir, run_dir: room.render(answers, state_dir, run_dir), answers.get("mac_key_check", "")
+        )
         failed = not all(one.passed for one in seen)
         for one in seen:
             command.print(_told(one, language))
@@ -181,7 +206,8 @@ def _accepted(command: CommandLine, answers: Answers, target: Path) -> bool:
 
 
 def _told(one: Seen, language: str) -> str:
-    return _say("passed" if one.passed else "failed", language, what=one.what, text=one.text)
+    what = f"{_TRIED[one.what].of(language)} {one.which}".strip()
+    return _say("passed" if one.passed else "failed", language, what=what, text=said(one.text).of(language))
 
 
 def _language(command: CommandLine, answers: Mapping[str, str]) -> str:

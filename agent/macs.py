@@ -16,7 +16,7 @@ from typing import Protocol
 
 from agent.outcomes import MacVerdict
 from protocol.errors import AgentError, MacError, ProtocolError
-from protocol.mac import compute, finish, prepare, split
+from protocol.mac import compute, finish, key_check_value, prepare, split
 from protocol.rules import MacRules, Profile
 from protocol.secret import Key
 
@@ -27,6 +27,10 @@ SINGLE_LENGTH_HEX, DOUBLE_LENGTH_HEX = 16, 32
 PAD_MAC_BYTES = 8
 # An algorithm whose input is always two blocks: chained by us, they cost the pad two commands.
 TWO_BLOCKS = "up-ecb"
+# First 4 bytes of 3DES(key, 8 zero bytes), as banks write it beside a key; the retail MAC of one zero block is that.
+CHECK_VALUE_BYTES = 4
+# The cores that work with DES keys; other keys have check values of other kinds.
+_DES_CORES = frozenset({"retail", "cbc", "cmac-3des"})
 
 
 class MacUnavailable(AgentError):
@@ -50,6 +54,9 @@ class MacProvider(Protocol):
     async def verify(self, data: bytes, mac: bytes) -> bool:
         """Whether `mac` belongs to `data`. Raises MacUnavailable, MacError."""
 
+    async def check_value(self) -> str:
+        """The key's check value, 8 hexadecimal digits, not secret; "" without a DES key. Raises MacUnavailable."""
+
     def describe(self) -> str:
         """For status: who computes, by what algorithm."""
 
@@ -68,6 +75,9 @@ class NoMac:
     async def verify(self, data: bytes, mac: bytes) -> bool:
         """Never true: nothing was checked."""
         return False
+
+    async def check_value(self) -> str:
+        return ""
 
     def describe(self) -> str:
         return "none"
@@ -89,6 +99,10 @@ class SoftwareMac:
 
     async def verify(self, data: bytes, mac: bytes) -> bool:
         return hmac.compare_digest(self.mac_now(data), mac)
+
+    async def check_value(self) -> str:
+        core, _ = prepare(self._rules, bytes(8))
+        return key_check_value(self._key.raw()) if core in _DES_CORES else ""
 
     def describe(self) -> str:
         return f"software, for the bench only ({self._rules.algorithm})"
@@ -147,6 +161,9 @@ class PinPadMac:
 
     async def verify(self, data: bytes, mac: bytes) -> bool:
         return hmac.compare_digest(await self.mac(data), mac)
+
+    async def check_value(self) -> str:
+        return (await self._ask(bytes(PAD_MAC_BYTES)))[:CHECK_VALUE_BYTES].hex().upper()
 
     def describe(self) -> str:
         return f"PIN pad ({self._rules.algorithm})"

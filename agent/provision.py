@@ -42,7 +42,7 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "lane": frozenset(
         {
             *("name", "profile", "terminal_id", "merchant_id", "currency", "hosts", "tls", "mac", "mac_key_file"),
-            *("master_key_file", "sign_on", "mac_key", "pinpad"),
+            *("master_key_file", "sign_on", "mac_key", "pinpad", "pinpad_master_key", "pin_key"),
         }
     ),
     "device": frozenset({"name", "kind", "driver", "port", "columns"}),
@@ -87,6 +87,9 @@ def _lane(answers: Mapping[str, str]) -> dict[str, Any]:
         lane["sign_on"] = True
     if answers.get("mac") == "pinpad":
         lane |= {"pinpad": "pinpad", "mac_key": answers.get("mac_key", "")}
+    if answers.get("pinpad_port"):
+        lane |= {"pinpad": "pinpad", "pin_key": answers.get("pin_key", "")}
+        lane["pinpad_master_key"] = int(answers.get("pinpad_master_key", "0"))
     return lane
 
 
@@ -248,11 +251,13 @@ def _of_configuration(old: settings.Configuration) -> Answers:
     found |= {"hosts": " ".join(lane.hosts), "mac": lane.mac}
     found |= {"sign_on": YES if lane.sign_on else NO} if lane.mac != "none" else {}
     found |= {"language": old.agent.language, "socket_group": old.agent.socket_group, "confirm": old.policy.confirm}
-    for name in ("mac_key_file", "master_key_file"):
+    for name in ("mac_key_file", "master_key_file", "mac_key", "pin_key"):
         found[name] = str(getattr(lane, name) or "")
     if lane.tls is not None:
         found |= {"tls": YES, "tls_ca_file": str(lane.tls.ca_file or ""), "tls_pins": " ".join(lane.tls.pin_sha256)}
     found |= {f"{kind}_port": device.port for kind, device in devices.items()}
+    if "pinpad" in devices:
+        found["pinpad_master_key"] = str(lane.pinpad_master_key)
     if "reader" in devices:
         found["reader_driver"] = devices["reader"].driver
     if "printer" in devices:

@@ -26,7 +26,8 @@ YES, NO = "yes", "no"
 class Question:
     """One thing to ask. `choices` are offered; `wanted` says from the answers before whether it is asked at all.
 
-    `section` and `key`: whose pattern in the configuration's schema the answer must match.
+    `section` and `key`: whose pattern in the configuration's schema the answer must match; `pattern`: that of an answer
+    which only the trial needs.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Question:
     optional: bool = False
     secret: bool = False
     wanted: Callable[[Mapping[str, str]], bool] = lambda answers: True
+    pattern: str = ""
 
     def objection(self, answer: str) -> str:
         """Why the answer will not do; empty: it will."""
@@ -45,6 +47,8 @@ class Question:
             return "" if self.optional else "an answer is needed / 必须填写"
         if self.choices and answer not in self.choices:
             return " | ".join(self.choices)
+        if self.pattern and not re.fullmatch(self.pattern, answer):
+            return self.pattern
         if self.section is None or self.choices:
             return ""
         known = next(one for one in dataclasses.fields(self.section) if one.name == self.key).metadata["key"]
@@ -149,11 +153,40 @@ QUESTIONS: tuple[Question, ...] = (
         wanted=lambda answers: answers.get("mac") == "pinpad" and answers.get("sign_on") != YES,
     ),
     Question(
+        "mac_key_check",
+        Text(
+            "Check value of the MAC key, from the bank; empty: not compared", "银行提供的 MAC 密钥校验值；留空则不核对"
+        ),
+        pattern="[0-9A-Fa-f]{4,8}",
+        optional=True,
+        wanted=lambda answers: answers.get("mac") != "none" and answers.get("sign_on") != YES,
+    ),
+    Question(
         "pinpad_port",
         Text("Port of the PIN pad; empty: none", "密码键盘端口；留空表示没有"),
         DeviceConfig,
         "port",
         optional=True,
+    ),
+    Question(
+        "pinpad_master_key",
+        Text("Number of the master key in the PIN pad", "密码键盘中的主密钥索引"),
+        Lane,
+        "pinpad_master_key",
+        default="0",
+        wanted=_has("pinpad_port"),
+    ),
+    Question(
+        "pin_key",
+        Text(
+            "PIN working key, encrypted, from the bank; empty: no PIN",
+            "银行提供的 PIN 工作密钥（密文）；留空则不输密码",
+        ),
+        Lane,
+        "pin_key",
+        optional=True,
+        secret=True,
+        wanted=lambda answers: bool(answers.get("pinpad_port")) and answers.get("sign_on") != YES,
     ),
     Question(
         "reader_port",

@@ -1,8 +1,8 @@
 """Tries a configuration before it is put in place: the real daemon, with a journal of its own that is thrown away.
 
-Nothing is sold. What is looked at: does the daemon start with it, does each device answer, does each host take a
-connection, and does it answer an echo where the dialect has one. The daemon runs as its own user where it can, so
-that missing rights on a device show here and not in the night.
+Nothing is sold. What is looked at: does the daemon start with it, does each device answer, is the MAC key the bank's,
+does each host take a connection, answer an echo where the dialect has one, and take the lane's sign-on. The daemon runs
+as its own user where it can, so that missing rights on a device show here and not in the night.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 from agent import config as settings
 from agent.client import AgentClient, ApiError
 from agent.provision import USER, ProvisionError
+from agent.said import coded
 from protocol.frozen import dataclass
 from protocol.masking import scrub
 
@@ -32,19 +34,26 @@ CONNECT_S = 5.0
 # A reader or PIN pad that is there opens within this. Assumed.
 DEVICE_S = 10.0
 LOOK_EVERY_S = 0.05
+# Time and level before a line of the log.
+_LOG_HEAD = re.compile(r"^\S+ \S+ [A-Z]+ +")
+# A device's state when it is in service (docs/devices.md).
+READY = "ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One thing that was tried."""
+    """One thing that was tried: `what` of `which` (a key of agent/cli_provision.py's words, and a name or address)."""
 
     what: str
+    which: str
     passed: bool
     text: str
 
 
-def trial(render: Callable[[str, str], str]) -> list[Seen]:
-    """`render(state_dir, run_dir)` gives the configuration's text. Raises ProvisionError where nothing can be tried."""
+def trial(render: Callable[[str, str], str], key_check: str = "") -> list[Seen]:
+    """`render(state_dir, run_dir)` gives the configuration's text; `key_check`: as far as the bank gave it, the check
+    value of the MAC key. Raises ProvisionError where nothing can be tried.
+    """
     with tempfile.TemporaryDirectory(prefix="provision-") as name:
         directory = Path(name)
         draft = directory / "reversald.toml"
@@ -55,11 +64,12 @@ def trial(render: Callable[[str, str], str]) -> list[Seen]:
             agent = AgentClient(configuration.agent.socket, CALL_S)
             why = _answers(agent, process, directory / "log")
             if why:
-                return [Seen("reversald", False, why)]
+                return [Seen("daemon", "", False, why)]
             with agent:
                 return [
-                    Seen("reversald", True, "starts"),
+                    Seen("daemon", "", True, "starts"),
                     *_devices(agent, configuration),
+                    *_keys(agent, configuration, key_check.upper()),
                     *_hosts(agent, configuration),
                 ]
 
@@ -111,36 +121,47 @@ def _answers(agent: AgentClient, process: subprocess.Popen[bytes], log: Path) ->
         except ApiError as error:
             if process.poll() is not None or time.clock_gettime(time.CLOCK_MONOTONIC) > deadline:
                 last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-                return scrub(" ".join(last) or error.text)
+                return scrub(_LOG_HEAD.sub("", " ".join(last)) or error.text)
             time.sleep(LOOK_EVERY_S)
 
 
 def _devices(agent: AgentClient, configuration: settings.Configuration) -> Iterator[Seen]:
-    for device in configuration.devices:
-        what = f"{device.kind} {device.port}"
-        if not _in_service(agent, device.name):
-            view = _view(agent, device.name)
-            yield Seen(what, False, scrub(str(view.get("error") or view.get("state_en") or "not in service")))
-            continue
-        told = agent.call("device.test", {"name": device.name})
-        error = told["error"]
-        yield Seen(
-            what, bool(told["passed"]), scrub(told["seen"] if error is None else f"{error['code']} {error['text']}")
-        )
-
-
-def _in_service(agent: AgentClient, name: str) -> bool:
     deadline = time.clock_gettime(time.CLOCK_MONOTONIC) + DEVICE_S
-    while not _view(agent, name).get("usable"):
-        if time.clock_gettime(time.CLOCK_MONOTONIC) > deadline:
-            return False
+    for device in configuration.devices:
+        view = _opened(agent, device.name, deadline)
+        if view["state"] != READY:
+            told = coded(view["last_error_code"], view["last_error"]) or view["state"]
+            yield Seen(device.kind, device.port, False, scrub(told))
+            continue
+        result = agent.call("device.test", {"name": device.name})
+        error = result["error"]
+        text = result["seen"] if error is None else coded(error["code"], error["text"])
+        yield Seen(device.kind, device.port, bool(result["passed"]), scrub(text))
+
+
+def _opened(agent: AgentClient, name: str, deadline: float) -> dict[str, Any]:
+    """A device as it is when it is in service, or at the deadline: all open at the same time."""
+    while True:
+        devices: Sequence[dict[str, Any]] = agent.call("device.list", {})["devices"]
+        view = next(one for one in devices if one["name"] == name)
+        if view["state"] == READY or time.clock_gettime(time.CLOCK_MONOTONIC) > deadline:
+            return view
         time.sleep(LOOK_EVERY_S)
-    return True
 
 
-def _view(agent: AgentClient, name: str) -> dict[str, Any]:
-    devices: Sequence[dict[str, Any]] = agent.call("device.list", {})["devices"]
-    return next((one for one in devices if one["name"] == name), {})
+def _keys(agent: AgentClient, configuration: settings.Configuration, wanted: str) -> Iterator[Seen]:
+    """The MAC keys that stand in the configuration; those of a sign-on prove themselves."""
+    for lane in configuration.lanes:
+        if lane.mac == "none" or lane.sign_on:
+            continue
+        try:
+            value = str(agent.call("session.key_check", {"lane": lane.name})["value"])
+        except ApiError as error:
+            yield Seen("key", lane.name, False, scrub(coded(error.code, error.text)))
+            continue
+        fits = value.startswith(wanted)
+        other = "" if fits else f", the bank's is {wanted}: key or master key is another one"
+        yield Seen("key", lane.name, fits, f"check value {value or 'unknown'}{other}")
 
 
 def _hosts(agent: AgentClient, configuration: settings.Configuration) -> Iterator[Seen]:
@@ -148,14 +169,16 @@ def _hosts(agent: AgentClient, configuration: settings.Configuration) -> Iterato
         for host in lane.hosts:
             yield _connected(host)
         yield from _echo(agent, lane.name)
+        if lane.sign_on:
+            yield _signed_on(agent, lane.name)
 
 
 def _connected(host: str) -> Seen:
     try:
         with socket.create_connection(settings.split_host(host), CONNECT_S):
-            return Seen(f"host {host}", True, "connects")
+            return Seen("host", host, True, "connects")
     except OSError as error:
-        return Seen(f"host {host}", False, error.strerror or type(error).__name__)
+        return Seen("host", host, False, error.strerror or type(error).__name__)
 
 
 def _echo(agent: AgentClient, lane: str) -> Iterator[Seen]:
@@ -163,6 +186,18 @@ def _echo(agent: AgentClient, lane: str) -> Iterator[Seen]:
         answer = agent.call("session.echo", {"lane": lane})
     except ApiError as error:
         if error.code != "A-NO-ECHO":
-            yield Seen(f"echo {lane}", False, scrub(f"{error.code} {error.text}"))
+            yield Seen("echo", lane, False, scrub(coded(error.code, error.text)))
         return
-    yield Seen(f"echo {lane}", bool(answer["answered"]), scrub(str(answer["text"])))
+    yield Seen("echo", lane, bool(answer["answered"]), scrub(str(answer["text"])))
+
+
+def _signed_on(agent: AgentClient, lane: str) -> Seen:
+    """Terminal, merchant and master key are those that the host knows."""
+    try:
+        session = agent.call("session.sign_on", {"lane": lane})
+    except ApiError as error:
+        return Seen("sign-on", lane, False, scrub(coded(error.code, error.text)))
+    if not session["signed_on"]:
+        return Seen("sign-on", lane, False, scrub(str(session["last_error"])))
+    value = session["key_check_value"]
+    return Seen("sign-on", lane, True, f"signed on, check value of the MAC key {value}" if value else "signed on")

@@ -61,6 +61,7 @@ METHODS: dict[str, Right] = {
     "agent.reload": "act",
     "session.sign_on": "act",
     "session.echo": "act",
+    "session.key_check": "act",
     "batch.settle": "act",
     "slip.print": "act",
     "maintenance.note": "act",

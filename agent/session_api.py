@@ -1,8 +1,8 @@
-"""The API's methods for a lane's session: session.sign_on, session.echo, batch.settle, reversal.wait_clear."""
+"""The API's methods for a lane's session: session.sign_on, .echo and .key_check, batch.settle, reversal.wait_clear."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agent.batch_desk import BatchDesk, Override, open_item
@@ -21,15 +21,19 @@ NOT_CLEAR = frozenset({State.BEGUN, State.REVERSING, State.PARKED})
 
 
 class SessionApi:
-    """See the module; `methods` by name."""
+    """See the module; `methods` by name. `check_value`: of a lane's MAC key."""
 
-    def __init__(self, loop: Loop, desk: SessionDesk, batches: BatchDesk) -> None:
+    def __init__(
+        self, loop: Loop, desk: SessionDesk, batches: BatchDesk, check_value: Callable[[str], Awaitable[str]]
+    ) -> None:
         self._loop = loop
+        self._check_value = check_value
         self._desk = desk
         self._batches = batches
         self.methods: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {
             "session.sign_on": self.sign_on,
             "session.echo": self.echo,
+            "session.key_check": self.key_check,
             "batch.settle": self.settle,
             "reversal.wait_clear": self.wait_clear,
         }
@@ -50,6 +54,11 @@ class SessionApi:
             "round_trip_ms": result.round_trip_ms,
             "text": result.text,
         }
+
+    async def key_check(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        """Which MAC key the lane works with, without showing it; "" without one. Asks the PIN pad where it has it."""
+        lane_name = self._lane_name(take(params, {"lane": (str, "")})["lane"])
+        return {"lane": lane_name, "value": await self._check_value(lane_name)}
 
     async def settle(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """Settle the lane's batch; `override` with a reason goes on in spite of open items and is recorded."""

@@ -61,6 +61,9 @@ class NoKeyYet:
     async def verify(self, data: bytes, mac: bytes) -> bool:
         raise MacUnavailable("the lane has no working key yet: it has never signed on")
 
+    async def check_value(self) -> str:
+        return ""
+
     def describe(self) -> str:
         return "none yet: waits for the first sign-on"
 

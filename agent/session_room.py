@@ -43,10 +43,12 @@ class SessionRoom:
         self._pin_keys_changed = pin_keys_changed
         self._pin_keys: Mapping[str, str] = {}
         self._moved: set[str] = set()  # lanes with a new record in this turn of the event loop
+        self._links: dict[str, LaneLink] = {}
         self._desk = desk = SessionDesk(loop, store, clock, spawn, self._changed, turn)
         self._side = side = SideDesks(loop, store, clock, desk.until, desk.answered, self._side_changed)
         loop.also_sealed.append(desk.sealed_anew)
-        self.methods = SessionApi(loop, desk, BatchDesk(loop, store, clock, desk, turn, side.uploads)).methods
+        batches = BatchDesk(loop, store, clock, desk, turn, side.uploads)
+        self.methods = SessionApi(loop, desk, batches, lambda lane: self._links[lane].macs.check_value()).methods
         self.methods |= NoticeApi(loop, side.notices).methods
         self.answered = desk.answered
         self.keep_script_result = side.keep_script_result
@@ -54,6 +56,7 @@ class SessionRoom:
     def configure(self, lane: settings.Lane, profile: Profile, link: LaneLink, submits: Mapping[str, Submit]) -> None:
         """A lane as configured; its link gets the keys of the day."""
         taker = key_taker(lane, profile, submits)
+        self._links[lane.name] = link
 
         def use(provider: MacProvider) -> None:
             link.macs = provider
@@ -91,6 +94,7 @@ class SessionRoom:
         """A lane is not configured any more."""
         self._desk.drop(lane_name)
         self._side.drop(lane_name)
+        self._links.pop(lane_name, None)
 
     def item_changed(self, lane_name: str) -> None:
         """A transaction has a new record: a waiting command may go on, and the lane may be free for what is due."""

@@ -12,6 +12,7 @@ import pytest
 from agent.macs import MacUnavailable, NoMac, PinPad, PinPadMac, SoftwareMac
 from hwsim.host import macs
 from protocol.errors import AgentError, MacError
+from protocol.mac import key_check_value
 from protocol.rules import MacRules
 
 # ISO/IEC 9797-1:2011, annex B: algorithm 3, padding 1 and 2, of "Now is the time for all ".
@@ -116,6 +117,21 @@ def test_the_pad_makes_the_unionpay_mac_with_keys_of_both_lengths(key: bytes) ->
     assert asyncio.run(provider.verify(DATA, expected))
     assert not asyncio.run(provider.verify(DATA + b"x", expected))
     assert [len(fed) for fed in pad.asked[:2]] == ([8, 8] if len(key) == 16 else [16, 16])
+
+
+def test_software_and_pad_tell_the_check_value_that_the_banks_letter_shows() -> None:
+    """The pad makes it as it makes a MAC: of eight zero bytes."""
+    assert asyncio.run(SoftwareMac(X919, KEY).check_value()) == key_check_value(KEY)
+    pad = FakePad({bytes(8): bytes.fromhex(key_check_value(KEY)) + bytes(4)})
+    assert asyncio.run(PinPadMac(X919, directly(pad), SESSION_KEY_HEX, 1.0).check_value()) == key_check_value(KEY)
+    with pytest.raises(MacUnavailable):
+        asyncio.run(PinPadMac(X919, failing(OSError()), SESSION_KEY_HEX, 1.0).check_value())
+
+
+def test_what_is_no_des_key_has_no_such_check_value() -> None:
+    assert asyncio.run(NoMac().check_value()) == ""
+    for algorithm in ("cmac-aes", "up-sm4"):
+        assert asyncio.run(SoftwareMac(MacRules(algorithm, "binary8", 64), KEY).check_value()) == ""
 
 
 @pytest.mark.parametrize("algorithm", ["3des-cbc", "x99", "cmac-aes", "up-sm4", "nonsense", "none"])

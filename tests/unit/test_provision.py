@@ -114,6 +114,24 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
     assert [one.partition(":")[0] for one in wrong] == ["terminal_id", "merchant_id", "hosts"]
 
 
+def test_keys_are_kept_for_whoever_changes_something_else(tmp_path: Path) -> None:
+    """They are proposed without being shown: the bank's letter is not at hand every time."""
+    keys = {"mac_key": "0123456789ABCDEF", "pin_key": "FEDCBA9876543210" * 2, "pinpad_master_key": "2"}
+    answers = complete(profile="unionpay-pos", mac="pinpad", pinpad_port="serial:/dev/pos/pinpad", **keys)
+    file = tmp_path / "reversald.toml"
+    file.write_text(render(answers))
+    assert config.load(file).lanes[0].pinpad_master_key == 2
+    again = usual_answers(file)
+    assert {name: again[name] for name in keys} == keys
+
+
+@pytest.mark.parametrize("value", ["12", "8CA64DE9C1", "8CA64DEX"])
+def test_a_check_value_has_four_to_eight_digits(value: str) -> None:
+    keys = {"mac": "pinpad", "mac_key": "0123456789ABCDEF", "pinpad_port": "serial:/dev/pos/pinpad"}
+    _, wrong = check_answers({**GIVEN, **keys, "mac_key_check": value})
+    assert [one.partition(":")[0] for one in wrong] == ["mac_key_check"]
+
+
 def test_a_configuration_that_says_more_is_not_rewritten(tmp_path: Path) -> None:
     file = tmp_path / "reversald.toml"
     file.write_text(render(complete()) + "\n[alerts]\npending_count = 3\n")
