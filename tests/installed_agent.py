@@ -67,17 +67,22 @@ def answers(root: Inside) -> bool:
     return root.run("reversalctl", "--json", "list", check=False).returncode == 0
 
 
+def sold(root: Inside, order: dict[str, object]) -> dict[str, object]:
+    """A sale, asked for inside; its answer."""
+    program = (
+        "import json, sys; sys.path.insert(0, '/usr/lib/pos-reversal-agent')\n"
+        "from agent.client import AgentClient\n"
+        f"print(json.dumps(AgentClient().call('transaction.run', {order!r})))\n"
+    )
+    found: dict[str, object] = json.loads(root.run("/usr/bin/python3", "-I", "-c", program).stdout)
+    return found
+
+
 def owe(root: Inside, host: HostServer) -> None:
     """A sale whose answer is lost, and a host that does not acknowledge."""
     host.faults.add("0200", "drop-reply")
     host.faults.add("reversal", "drop-reply", count=None)
-    sale = {"lane": "main", "reference": "R1", "amount_minor": 1250, **CARD}
-    program = (
-        "import sys; sys.path.insert(0, '/usr/lib/pos-reversal-agent')\n"
-        "from agent.client import AgentClient\n"
-        f"AgentClient().call('transaction.run', {sale!r})\n"
-    )
-    root.run("/usr/bin/python3", "-c", program)
+    sold(root, {"lane": "main", "reference": "R1", "amount_minor": 1250, **CARD})
     assert [one["state"] for one in items(root)] == ["reversing"]
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import usbip
 
+from hwsim.devices.pinpad_keys import TEST_KEYS, encrypted_under
 from hwsim.host import HostServer
+from hwsim.host.keys import UNIONPAY_MAK_SINGLE
 from hwsim.host.settings import HostSettings
+from protocol.mac import key_check_value
 from tests.booted_debian import UNIT, BootedDebian
 from tests.debian_root import SYSTEMD, DebianRoot, archive
-from tests.installed_agent import PACKAGE, STATE, answers, built, configure, items, owe, state_of_package
+from tests.installed_agent import PACKAGE, STATE, answers, built, configure, items, owe, sold, state_of_package
+from tests.shop_bench import GOOD_CARD, pad_host
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -196,6 +202,57 @@ def test_the_tills_group_may_use_the_socket_and_strangers_may_not(serving: Boote
     assert "C-NOT-ALLOWED" in serving.run(*NOBODY, *ask, check=False).stdout
     assert serving.run(*NOBODY, "reversalctl", "status").stdout.startswith("OK")
     assert "A-RIGHTS" in serving.run(*till, "reversalctl", "retry", "--all", check=False).stdout
+
+
+BENCH = "/run/bench"
+HWSIM = "import sys; sys.path[:0] = ['/opt/bench', '/usr/lib/pos-reversal-agent']; from hwsim.cli import main; main()"
+
+
+def plug_in(machine: BootedDebian) -> None:
+    """Reader with a card, PIN pad and printer on ptys of the machine. The package leaves out what only benches need."""
+    shutil.copytree(Path(usbip.__file__).parent, machine.file("/opt/bench/usbip"))
+    bench = ("/usr/bin/python3", "-I", "-c", HWSIM, "up", "--directory", BENCH, "--card", GOOD_CARD)
+    machine.run("systemd-run", "--unit=bench", *bench)
+    machine.until(lambda: machine.file(f"{BENCH}/control").exists(), "the devices are there")
+    machine.file(BENCH).chmod(0o755)
+
+
+def test_from_provisioning_to_a_card_sale_with_devices_in_the_sandbox(machine: BootedDebian) -> None:
+    """Devices whose nodes are not for the daemon's user fail the trial, not the first night."""
+    plug_in(machine)
+    with pad_host() as host:
+        answers = {
+            **{"profile": "unionpay-pos", "terminal_id": "10000001", "merchant_id": "102110000000001"},
+            **{"hosts": host.address, "mac": "pinpad", "merchant_name": "测试商店", "socket_group": "dialout"},
+            **{"mac_key": encrypted_under(TEST_KEYS["master"], UNIONPAY_MAK_SINGLE.hex())},
+            **{"mac_key_check": key_check_value(UNIONPAY_MAK_SINGLE)},
+            **{"reader_port": f"serial:{BENCH}/reader?baud=115200&format=8N2"},
+            **{"pinpad_port": f"serial:{BENCH}/pinpad?baud=19200&format=8N1"},
+            **{"printer_port": f"serial:{BENCH}/printer?baud=38400&format=8N1", "printer_columns": "48"},
+        }
+        file = machine.file("/root/answers.toml")
+        file.write_text("".join(f'{name} = "{value}"\n' for name, value in answers.items()))
+        provision = ("reversalctl", "provision", "--answers", "/root/answers.toml")
+        told = machine.run(*NOBODY, *provision, check=False).stdout
+        assert "run this as root" in told
+        assert "Traceback" not in told
+        refused = machine.run(*provision, check=False)
+        assert refused.returncode == 1, refused.stdout
+        assert refused.stdout.count("  FAIL  ") == 4, "three devices, and the key that one of them holds"
+        assert not machine.file(CONFIGURATION).exists()
+        for name in ("reader", "pinpad", "printer"):
+            machine.run("chgrp", "-L", "dialout", f"{BENCH}/{name}")
+            machine.run("chmod", "660", f"{BENCH}/{name}")
+        told = machine.run(*provision).stdout
+        assert "  FAIL  " not in told
+        made = machine.file(CONFIGURATION).stat()
+        reversald = machine.file("/var/lib/reversald").stat().st_gid
+        assert (stat.S_IMODE(made.st_mode), made.st_uid, made.st_gid) == (0o640, 0, reversald)
+        machine.systemctl("start", UNIT)
+        machine.until(lambda: machine.run("reversalctl", "devices", "test", check=False).returncode == 0, "all answer")
+        assert sold(machine, {"reference": "R1", "amount_minor": 1250, "checkout": True})["outcome"] == "completed"
+        assert (len(host.ledger.rows()), host.ledger.violations()) == (1, [])
+        assert "测试商店" in machine.run("/usr/bin/python3", "-I", "-c", HWSIM, "slips", "--directory", BENCH).stdout
 
 
 # --- life and death ---
