@@ -156,6 +156,8 @@ def _connected(host: str) -> Seen:
             return Seen(f"host {host}", True, "connects")
     except OSError as error:
         return Seen(f"host {host}", False, error.strerror or type(error).__name__)
+    except UnicodeError:  # a part of the name is empty or too long
+        return Seen(f"host {host}", False, "not a possible name")
 
 
 def _echo(agent: AgentClient, lane: str) -> Iterator[Seen]:
