@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import errno
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from agent.durable_file import append_line
-
-
-@contextmanager
-def room_for(size_bytes: int) -> Iterator[None]:
-    """No file may become longer than this: a write beyond it is cut short, as on a disk that fills up."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.full_disk import room_for
 
 
 def test_lines_stand_in_their_order_and_belong_to_their_owner(tmp_path: Path) -> None:
