@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 from agent import lean
 
@@ -15,7 +15,7 @@ DEFAULT_CONFIGURATION = Path("/etc/reversald/reversald.toml")
 def main(argv: Sequence[str] | None = None) -> int:
     """An exit code (`agent/daemon.py` has the list)."""
     with lean.without((*lean.OPENSSL, *lean.COMPRESSORS)):
-        options = _options(argv)  # argparse loads shutil
+        options = _options(argv)
         import asyncio  # noqa: F401  these three use OpenSSL where there is one
         import hashlib  # noqa: F401
         import hmac  # noqa: F401
@@ -24,7 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(options)
 
 
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+def _options(argv: Sequence[str] | None) -> SimpleNamespace:
+    """The command line. Who reads it is needed once and goes: 0.5 MB."""
+    import argparse
+
     parser = argparse.ArgumentParser(prog="reversald", description="Keeps reversals and sends them until acknowledged.")
     parser.add_argument(
         "command", nargs="?", choices=["run", "gateway"], default="run", help="gateway: refuse to run without one"
@@ -37,7 +40,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="the journal is lost for good: begin a new one and take what is pending from the second copy",
     )
-    return parser.parse_args(argv)
+    options = SimpleNamespace(**vars(parser.parse_args(argv)))
+    lean.forget(("argparse", "gettext"))
+    return options
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from agent.texts import Text
+from agent.money_effect import effect_of
+from agent.texts import Text, catalogue
 from agent.texts_operations import operations
 
 _STYLE = """
@@ -28,7 +29,8 @@ def form(item: Mapping[str, Any], made_at_utc: str) -> str:
     """The page for one item, in Chinese and English."""
     phrases = operations().phrases
     rows = "".join(_row(name, value) for name, value in facts(item) if value)
-    title, intro = phrases["form-title"], phrases["form-intro"]
+    title = phrases["form-title"]
+    intro = phrases.get(f"form-intro-{effect_of(item['kind'])}", phrases["form-intro"])
     then = phrases["form-then"].fill({"id": item["id"]})
     return (
         '<!DOCTYPE html>\n<html lang="zh-CN"><head><meta charset="utf-8">'
@@ -45,8 +47,7 @@ def form(item: Mapping[str, Any], made_at_utc: str) -> str:
 def facts(item: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the bank needs to find the sale and to judge; names are words of the form."""
     origin, found = item["origin"], item["diagnosis"]
-    told = {"tries": str(item["tries"]), "when": item["last_try_utc"], "code": item["last_code"]}
-    tries = operations().phrases["form-tries"].fill(told)
+    tries, kind = _tries(item), catalogue().word("kind", item["kind"])
     return [
         ("amount", item["amount"]),
         ("card", item["card"]),
@@ -56,15 +57,24 @@ def facts(item: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("stan", item["stan"]),
         ("rrn", item["rrn"]),
         ("approval", item["approval_code"]),
-        ("kind", item["kind"]),
+        ("kind", f"{kind.zh} / {kind.en}"),
         ("begun", item["begun_utc"]),
         ("response", item["response_code"]),
         ("host", item["host"]),
         ("reference", item["reference"]),
         ("item", item["id"]),
         ("origin", f"{origin['text_zh']} / {origin['text_en']}" if origin else ""),
-        ("diagnosis", f"{found['code']}: {found['cause_zh']} / {found['cause_en']} {tries.zh} / {tries.en}"),
+        ("diagnosis", f"{found['code']}: {found['cause_zh']} / {found['cause_en']}"),
+        ("tries", f"{tries.zh} / {tries.en}" if tries.en else ""),
     ]
+
+
+def _tries(item: Mapping[str, Any]) -> Text:
+    """How often the reversal was sent, and what came last; empty where there was none to send."""
+    if not item["tries"]:
+        return Text("", "")
+    told = {"tries": str(item["tries"]), "when": item["last_try_utc"], "code": item["last_code"] or "-"}
+    return operations().phrases["form-tries"].fill(told)
 
 
 def _row(name: str, value: str) -> str:

@@ -18,10 +18,13 @@ from agent.events import Answered, Complete, Event, Reverse
 from agent.lane import Order, RefusedError
 from agent.loop import Loop, unconfirmed
 from agent.outcome_texts import describe
+from agent.outcomes import MacVerdict
 from agent.records import Confirm, Driver, State, Transaction
 from agent.rpc import Peer, take
+from protocol.masking import mask_pan
 from protocol.matching import Match, match_reply
 from protocol.reversal import Learnt
+from protocol.rules import Profile
 
 # Longest wait of a sale for the reversals that go before it ("before the next sale"); then the
 # gate decides. Assumed: a cashier waits that long without calling anybody.
@@ -256,7 +259,11 @@ class Api:
     def _repeated(self, lane_name: str, given: Mapping[str, Any]) -> Transaction | None:
         """The transaction of a request that is asked again, if it is the same in kind and amount."""
         before = self._loop.find(lane_name, given["reference"])
-        if before and (before.amount_minor, before.kind) != (given["amount_minor"], given["kind"]):
+        if before is None:
+            return None
+        pan = given["pan"] or given["track2"].partition("=")[0]
+        card = mask_pan(pan) if pan and before.masked_pan else before.masked_pan
+        if (before.amount_minor, before.kind, before.masked_pan) != (given["amount_minor"], given["kind"], card):
             text = f"the reference {given['reference']!r} belongs to another {before.kind}"
             raise RefusedError("A-REFERENCE-USED", text, "use a new reference for a new sale")
         return before
@@ -301,8 +308,8 @@ class Api:
         described = describe(latest, lane.policy.profile if lane else None)
         if repeated:
             described["repeated"] = True
-        if lane is not None and lane.warn_only and self._loop.objection(lane):
-            described["warning"] = self._loop.objection(lane)
+        if lane is not None and lane.warn_only and (objection := self._loop.objection(lane)):
+            described |= _warning(objection)
         return described
 
     def _reported(self, txn: Transaction, given: Mapping[str, Any]) -> Answered:
@@ -314,7 +321,8 @@ class Api:
             match = Match(True, "reported", ())
             learnt = Learnt(approval_code=given["approval_code"], rrn=given["rrn"])
             code = given["response_code"]
-            return Answered("request", True, code, given["mac"], match, learnt, f"reported code {code}")
+            mac = _mac_as_reported(given["mac"], code, profile)
+            return Answered("request", True, code, mac, match, learnt, f"reported code {code}")
         try:
             body = bytes.fromhex(given["message_hex"])
         except ValueError:
@@ -325,7 +333,25 @@ class Api:
         match = match_reply(txn.request_identity, message, profile)
         learnt = learnt_from(message)
         what = f"reported {message.mti} with response code {message.get(39) or 'none'}"
-        return Answered("request", True, message.get(39), given["mac"], match, learnt, what)
+        mac = _mac_as_reported(given["mac"], message.get(39), profile)
+        return Answered("request", True, message.get(39), mac, match, learnt, what)
+
+
+def _mac_as_reported(mac: MacVerdict, code: str, profile: Profile) -> MacVerdict:
+    """An approval that nobody checked is not believed where the host has a MAC; a refusal may come without one."""
+    unproved = mac == "unchecked" and profile.mac.algorithm != "none"
+    return "unverified" if unproved and profile.responses.request(code) == "approved" else mac
+
+
+def _warning(objection: str) -> dict[str, str]:
+    """What a lane that only warns says of what it owes (`Gate.objection`), in both languages."""
+    found = re.match(r"reversals owed: ([0-9]+)", objection)
+    if found is None:
+        return {"warning": objection, "warning_zh": objection}
+    return {
+        "warning": f"reversals owed: {found[1]}; new sales go on",
+        "warning_zh": f"未完成冲正 {found[1]} 笔，可继续交易",
+    }
 
 
 def _no_script_results(txn: Transaction, chip_data: str) -> None:

@@ -21,13 +21,13 @@ from agent.records import OWED, State, Transaction
 
 # So many of a lane are in memory whole before their first try. Assumed: a lane makes some tries a second.
 FRESH_MAX = 32
-_SHOWN = ("id", "lane", "state", "amount_minor", "currency", "terminal_id", "batch", "masked_pan", "begun_at_utc")
+_SHOWN = ("lane", "state", "amount_minor", "currency", "terminal_id", "batch", "masked_pan", "begun_at_utc")
 
 
 class Sketch:
     """A waiting item; whatever is not in it is read from the journal. To readers it is the transaction."""
 
-    __slots__ = (*_SHOWN, "_read")
+    __slots__ = (*_SHOWN, "_id", "_read")
 
     # Only what is undecided or held is something else, and that does not wait here.
     pending = True
@@ -36,11 +36,17 @@ class Sketch:
 
     def __init__(self, facts: Mapping[str, Any], read: Callable[[str], Transaction]) -> None:
         """`facts`: the public part as stored. Raises ValueError, KeyError, TypeError."""
-        self.id, self.lane, self.state = facts["id"], intern(facts["lane"]), State(facts["state"])
+        self.lane, self.state = intern(facts["lane"]), State(facts["state"])
+        self._id = _short(facts["id"], self.lane)
         self.amount_minor, self.currency = facts["amount_minor"], intern(facts["currency"])
         self.terminal_id, self.batch = intern(facts["terminal_id"]), intern(facts["batch"])
         self.masked_pan, self.begun_at_utc = intern(facts["masked_pan"]), facts["begun_at_utc"]
         self._read = read
+
+    @property
+    def id(self) -> str:
+        """As in the journal."""
+        return self._id if isinstance(self._id, str) else f"{self.lane}-{self._id}"
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -50,6 +56,12 @@ class Sketch:
     def whole(self) -> Transaction:
         """The transaction itself."""
         return self._read(self.id)
+
+
+def _short(txn_id: str, lane: str) -> str | int:
+    """The number alone where the id is lane and number, as the loop makes it: half the bytes, times fifty thousand."""
+    tail = txn_id.removeprefix(f"{lane}-")
+    return int(tail) if tail.isdecimal() and f"{lane}-{int(tail)}" == txn_id else txn_id
 
 
 def whole(txn: Transaction) -> Transaction:

@@ -57,9 +57,9 @@ class Command:
     def call(self, method: str, **params: Any) -> Any:
         """One call of the running agent. Raises CommandError."""
         if self._caller is None:
-            from agent.cli_call import Caller  # socket and client: 25 ms that `status` does not need
+            from agent.cli_call import DEADLINE_S, Caller  # socket and client: 25 ms that `status` does not need
 
-            self._caller = Caller(self.place)
+            self._caller = Caller(self.place, getattr(self.options, "deadline_s", DEADLINE_S))
         return self._caller(method, **params)
 
     def print(self, text: str) -> None:
@@ -183,7 +183,8 @@ def why(command: Command) -> int:
     from agent.cli_items import why_text  # not needed by `status`
 
     answer = command.call("reversal.why", id=command.options.id)
-    command.print(_json(answer) if command.options.json else why_text(answer, command.language))
+    told = _json(answer) if command.options.json else why_text(answer, command.language, full=command.options.full)
+    command.print(told)
     return EX_OK
 
 
@@ -197,6 +198,13 @@ def retry(command: Command) -> int:
         return EX_OK
     item = cli_act.retry(command.call, command.options.id, command.options.wait, time.sleep)
     return _print_item(command, item)
+
+
+def decide(command: Command) -> int:
+    """Say whether an approved sale took place."""
+    from agent import cli_act  # not needed by `status`
+
+    return _print_item(command, cli_act.decide(command.call, command.options.id, command.options.answer))
 
 
 def hold(command: Command) -> int:
@@ -254,6 +262,16 @@ def salvage(command: Command) -> int:
     saved = {"saved": len(report.saved), "lost": lost}
     command.print(_json(saved) if command.options.json else _lines(report, command.language))
     return cli_journal.EXIT_NOT_WHOLE if report.lost or report.doubtful else cli_journal.EXIT_WHOLE
+
+
+def reload(command: Command) -> int:
+    """The configuration, read again by the running agent: taken over as a whole or not at all."""
+    from agent.said import said  # the catalogue: not needed by `status`
+
+    told = command.call("agent.reload")
+    text = f"taken over: {told['reloaded']}; lanes: {', '.join(told['lanes'])}"
+    command.print(_json(told) if command.options.json else said(text).of(command.language))
+    return EX_OK
 
 
 def version(command: Command) -> int:
@@ -320,16 +338,20 @@ def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
         "--all", action="store_true", help="also what was finished last"
     )
     _with_id(add("show", show, "everything about one item"))
-    _with_id(add("why", why, "why an item is stuck: cause, evidence, what to do, everything that happened"))
+    cause = _with_id(add("why", why, "why an item is stuck: cause, evidence, what to do, what happened"))
+    cause.add_argument("--full", action="store_true", help="every try, also those that ended as the one before them")
     again = add("retry", retry, "send an item's reversal now and wait for the result")
     which = again.add_mutually_exclusive_group(required=True)
     which.add_argument("id", nargs="?", metavar="ID")
     which.add_argument("--all", action="store_true", help="everything that is owed")
     again.add_argument("--wait", type=float, default=RETRY_WAIT_S, metavar="SECONDS", help="0: do not wait")
+    said = _with_id(add("decide", decide, "say whether an approved sale took place, where nobody else could tell"))
+    said.add_argument("answer", choices=("handed-over", "not-handed-over"), help="the goods; the second reverses it")
     _with_why(_with_id(add("hold", hold, "stop the tries of an item for the time being")))
     _with_id(add("release", release, "let a held item go on"))
     _with_why(_with_id(add("park", park, "say that a person must act on an item")))
     _add_journal(add)
+    add("reload", reload, "have the running agent take over its changed configuration, or say why it does not")
     add("version", version, "the release of this command")
     words = ["--help"] if argv is None else argv
     add_rooms(needed(words, commands.choices), commands, [_general(argparse.SUPPRESS)])

@@ -1,4 +1,4 @@
-"""`reversalctl retry`, `hold`, `release` and `park`: a person acts on an item and sees what became of it."""
+"""`reversalctl retry` and `decide`: a person acts on an item and sees what became of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.cli_call import Call
+from agent.cli_place import CommandError
+
+# The answers to "were the goods handed over?", and the method that each is.
+ANSWERS = {"handed-over": "transaction.complete", "not-handed-over": "transaction.reverse"}
+# What waits for that answer.
+_ASKED = frozenset({"D-NOT-CONFIRMED", "D-WAITS-CONFIRM"})
 
 # How often a person who waits for a try looks again. Assumed.
 LOOK_EVERY_S = 0.25
@@ -28,6 +34,16 @@ def retry_all(call: Call) -> list[str]:
     """Order a try of everything that is owed; the ids."""
     ids: list[str] = call("reversal.retry", all=True)["retried"]
     return ids
+
+
+def decide(call: Call, item_id: str, answer: str) -> dict[str, Any]:
+    """Say whether an approved sale took place; the item as it then stands. Raises CommandError where nobody asks."""
+    before = call("reversal.show", id=item_id)
+    if before["diagnosis"]["code"] not in _ASKED:
+        raise CommandError("C-NOT-ASKED", id=item_id, state=before["state"])
+    call(ANSWERS[answer], reference=before["reference"], lane=before["lane"])
+    item: dict[str, Any] = call("reversal.show", id=item_id)
+    return item
 
 
 def _tried(before: dict[str, Any], item: dict[str, Any]) -> bool:

@@ -10,6 +10,8 @@ from agent.client import AgentClient, ApiError, OutcomeUnknownError, Unreachable
 
 # A person waits for the answer; a commit on a worn card takes seconds.
 DEADLINE_S = 15.0
+# Before a new configuration is taken over, the exchange under way ends. Below what systemd gives a reload (90 s).
+RELOAD_S = 80.0
 
 
 class Call(Protocol):
@@ -19,17 +21,18 @@ class Call(Protocol):
 
 
 class Caller:
-    """Calls the agent over its socket."""
+    """Calls the agent over its socket. `deadline_s`: of each call."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, deadline_s: float = DEADLINE_S) -> None:
         self._place = place
+        self._deadline_s = deadline_s
         self._client: AgentClient | None = None
 
     def __call__(self, method: str, **params: Any) -> Any:
         """The method's result. Raises CommandError."""
         client = self._connected()
         try:
-            return client.call(method, params)
+            return client.call(method, params, RELOAD_S if method == "agent.reload" else None)
         except UnreachableError as error:
             code = "C-NOT-ALLOWED" if error.code == "A-NOT-ALLOWED" else "C-NO-DAEMON"
             raise CommandError(code, path=str(client.path), problem=error.text) from None
@@ -49,7 +52,7 @@ class Caller:
 
     def _connected(self) -> AgentClient:
         if self._client is None:
-            self._client = AgentClient(self._place.socket, DEADLINE_S)
+            self._client = AgentClient(self._place.socket, self._deadline_s)
         return self._client
 
     def _no_item(self, wanted: str) -> CommandError:

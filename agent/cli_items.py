@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from agent.folded_story import folded
 from agent.said import said
 from agent.status_text import columns, item_row, label, local_time, pad, short_span, table, wrap
+from agent.texts import catalogue
 
 _WIDTH = 78
 
@@ -28,6 +30,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "host": ("Host", "主机"),
     "begun": ("Begun", "开始时间"),
     "origin": ("Reversed because", "冲正原因"),
+    "open_because": ("Open because", "未决原因"),
     "tries": ("Tries", "发送次数"),
     "last_try": ("Last try", "最近发送"),
     "next_try": ("Next try", "下次发送"),
@@ -65,25 +68,41 @@ def json_lines(items: Iterable[Mapping[str, Any]]) -> str:
 def show_text(item: Mapping[str, Any], language: str) -> str:
     """One item, one fact a line, then the diagnosis."""
     lines = [f"{item['id']}  {item['amount']}  {item['card']}", ""]
-    facts = [(name, value) for name, value in _facts(item, language) if value]
-    width = max(columns(_word(name, language)) for name, _ in facts) + 2
-    lines += [pad(_word(name, language) + ":", width) + " " + value for name, value in facts]
+    facts = [
+        (_origin_word(item, language) if name == "origin" else _word(name, language), value)
+        for name, value in _facts(item, language)
+        if value
+    ]
+    width = max(columns(name) for name, _ in facts) + 2
+    lines += [pad(name + ":", width) + " " + value for name, value in facts]
     return "\n".join([*lines, "", *diagnosis_lines(item, language)]) + "\n"
 
 
-def why_text(answer: Mapping[str, Any], language: str) -> str:
-    """The diagnosis first, then everything that happened, in order."""
+def why_text(answer: Mapping[str, Any], language: str, *, full: bool = False) -> str:
+    """The diagnosis first, then what happened, in order. `full`: every try, also those that ended alike."""
     item = answer["item"]
     suffix = _suffix(language)
     row = item_row(item, language)
     lines = ["  ".join(row[:4]) + f"  {item[f'state_{suffix}']}", ""]
     if item["origin"]:
-        lines += wrap(f"{_word('origin', language)}: {item['origin'][f'text_{suffix}']}", _WIDTH)
+        lines += wrap(f"{_origin_word(item, language)}: {item['origin'][f'text_{suffix}']}", _WIDTH)
     lines += [*diagnosis_lines(item, language), "", _word("timeline", language) + ":"]
-    for entry in answer["timeline"]:
-        told = wrap(entry[f"text_{suffix}"], _WIDTH, "      ")
-        lines += [f"  {local_time(entry['at_utc'])}  [{entry['seq']}]", *told]
+    for entry in answer["timeline"] if full else folded(answer["timeline"]):
+        lines += [f"  {_when(entry)}", *wrap(entry[f"text_{suffix}"], _WIDTH, "      ")]
     return "\n".join(lines) + "\n"
+
+
+def _when(entry: Mapping[str, Any]) -> str:
+    """The time and number of an entry; of several that are told as one, the first and the last."""
+    if "until_utc" not in entry:
+        return f"{local_time(entry['at_utc'])}  [{entry['seq']}]"
+    return f"{local_time(entry['at_utc'])} ... {local_time(entry['until_utc'])}  [{entry['seq']}-{entry['until_seq']}]"
+
+
+def _origin_word(item: Mapping[str, Any], language: str) -> str:
+    """Why it is reversed; of what has no reversal, or not yet, why it is open."""
+    waits = item["state"] == "parked" and item["diagnosis"]["code"] in ("D-NOT-CONFIRMED", "D-NO-REVERSAL")
+    return _word("open_because" if waits else "origin", language)
 
 
 def diagnosis_lines(item: Mapping[str, Any], language: str) -> list[str]:
@@ -115,7 +134,7 @@ def _facts(item: Mapping[str, Any], language: str) -> list[tuple[str, str]]:
         ("state", item[f"state_{suffix}"]),
         ("origin", origin[f"text_{suffix}"] if origin else ""),
         ("reference", item["reference"]),
-        ("kind", item["kind"]),
+        ("kind", catalogue().word("kind", item["kind"]).of(language)),
         ("lane", item["lane"]),
         ("terminal", item["terminal_id"]),
         ("merchant", item["merchant_id"]),

@@ -18,8 +18,8 @@ from agent.cli_place import CommandError
 from agent.journal_archive import archive_path
 from agent.journal_contract import JournalLocked
 from agent.journal_space import bytes_free
+from agent.key_sources import open_vault
 from agent.salvage import SalvageReport, salvage
-from agent.vault import Vault
 from agent.verify import VerifyReport, walk, walk_export
 
 EXIT_WHOLE, EXIT_NOT_WHOLE = 0, 2
@@ -31,7 +31,7 @@ def verify(configuration_file: Path, copy: Path | None, call: Call) -> VerifyRep
     Raises AgentError.
     """
     configuration = settings.load(configuration_file)
-    vault = Vault.open(configuration.keys.data_key_file)
+    vault = open_vault(configuration.keys)
     journal = configuration.journal
     if copy is not None:
         return walk_export(copy, vault, journal.highwater, archive_path(journal.path))
@@ -84,7 +84,7 @@ def export(call: Call, target: Path) -> str:
 def save(configuration_file: Path, target: Path) -> SalvageReport:
     """Builds a new journal at `target` from what can be read of the damaged one. Raises AgentError."""
     configuration = settings.load(configuration_file)
-    vault = Vault.open(configuration.keys.data_key_file)
+    vault = open_vault(configuration.keys)
     mark = target.with_name(target.name + ".highwater")
     try:
         return salvage(configuration.journal.path, vault, target, mark, configuration.journal.highwater)

@@ -104,21 +104,30 @@ class Place:
         return self.configuration_file.parent / str(self._agent().get("run_dir", DEFAULT_RUN_DIR))
 
     def _agent(self) -> dict[str, Any]:
-        """The table [agent] of the configuration; empty where the usual file does not exist."""
+        """The table [agent] of the configuration; empty where the usual file does not exist, or is not for our eyes:
+        status and socket are for users who may not read who the host is.
+        """
         if self._read is None:
             self._read = self._load()
         return self._read
 
     def _load(self) -> dict[str, Any]:
         file = self.configuration_file
-        if file == DEFAULT_CONFIGURATION and not file.exists():
-            return {}
+        try:
+            text = file.read_text(encoding="utf-8")
+        except OSError as error:
+            if file == DEFAULT_CONFIGURATION and isinstance(error, FileNotFoundError | PermissionError):
+                return {}
+            raise CommandError("C-BAD-CONFIG", path=str(file), problem=error.strerror or "") from None
+        except ValueError:
+            raise CommandError("C-BAD-CONFIG", path=str(file), problem="it is no TOML in UTF-8") from None
+        return self._table(file, text)
+
+    def _table(self, file: Path, text: str) -> dict[str, Any]:
         import tomllib  # 15 ms, not needed where the places are given
 
         try:
-            table = tomllib.loads(file.read_text(encoding="utf-8")).get("agent", {})
-        except OSError as error:
-            raise CommandError("C-BAD-CONFIG", path=str(file), problem=error.strerror or "") from None
+            table = tomllib.loads(text).get("agent", {})
         except ValueError:
             raise CommandError("C-BAD-CONFIG", path=str(file), problem="it is no TOML in UTF-8") from None
         return table if isinstance(table, dict) else {}

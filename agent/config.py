@@ -22,7 +22,7 @@ from agent.config_devices import Checkout, DeviceConfig
 from agent.config_keys import ConfigError, Problem, Report, read_fields
 from agent.config_lane import Gateway, Lane, Retry, Tls
 from agent.config_print import effective
-from agent.config_schema import Agent, Configuration, Journal, Keys, PendingLimits, Policy, Rights
+from agent.config_schema import Agent, Configuration, Journal, Keys, PendingLimits, Policy, Rights, Wrapping
 from agent.toml_lines import locate
 from protocol.profile import load_profile
 from protocol.rules import RetryRules
@@ -43,6 +43,7 @@ __all__ = [
     "Retry",
     "Rights",
     "Tls",
+    "Wrapping",
     "effective",
     "load",
     "needs_restart",
@@ -127,13 +128,21 @@ def _with_places(parts: dict[str, Any], here: Path) -> dict[str, Any]:
         **parts,
         "agent": agent,
         "journal": _below(parts["journal"], state_dir),
-        "keys": _below(parts["keys"], state_dir),
+        "keys": _keys_with_places(parts["keys"], state_dir),
         "policy": _below(parts["policy"], here),
         "alerts": _below(parts["alerts"], agent.run_dir if agent else here),
         "selftest": _below(parts["selftest"], here),
         "profiles_directories": tuple(here / directory for directory in parts["profiles_directories"]),
         "lanes": tuple(_lane_with_places(lane, here) for lane in parts.get("lanes", ())),
     }
+
+
+def _keys_with_places(keys: Keys | None, state_dir: Path) -> Keys | None:
+    if keys is None:
+        return None
+    wrappings = tuple(_below(wrapping, state_dir) for wrapping in keys.wrappings)
+    placed: Keys = _below(dataclasses.replace(keys, wrappings=wrappings), state_dir)
+    return placed
 
 
 def _lane_with_places(lane: Lane | None, here: Path) -> Lane | None:

@@ -20,7 +20,7 @@ RESTART = (
     *STORE,
     *("agent.run_dir", "agent.socket", "agent.socket_group", "agent.socket_connections"),
     *("journal.presize_bytes", "journal.reserve_bytes", "journal.mirror"),
-    *("gateways", "rights.requests_per_s"),
+    *("keys.wrappings", "gateways", "rights.requests_per_s"),
 )
 
 

@@ -17,8 +17,9 @@ from typing import Any
 from agent.config_devices import Checkout, DeviceConfig
 from agent.config_keys import Report
 from agent.config_lane import Gateway, Lane, Tls
-from agent.config_schema import Agent, Journal, Keys, PendingLimits, Policy
+from agent.config_schema import Agent, Journal, Keys, PendingLimits, Policy, Wrapping
 from agent.macs import pad_objection
+from agent.private_file import open_to_others
 from protocol.errors import AgentError, MacError
 from protocol.profile import Profile
 from protocol.secret import Key
@@ -132,6 +133,37 @@ def _check_places(agent: Agent | None, journal: Journal | None, keys: Keys | Non
         report.add("journal.highwater", "is the same file as journal.path", "give it a file of its own")
     if keys and keys.data_key_file.exists():  # where it does not, the first start makes it
         check_private(keys.data_key_file, "keys.data_key_file", report)
+    for index, wrapping in enumerate(keys.wrappings if keys else ()):
+        _check_wrapping(wrapping, keys, f"keys.wrapping[{index}]", report)
+
+
+def _check_wrapping(wrapping: Wrapping, keys: Keys | None, where: str, report: Report) -> None:
+    """What is not there now may come, a medium or a program on it: the start says so, and it is tried again."""
+    given = [name for name in ("key_file", "credential", "program") if getattr(wrapping, name)]
+    if len(given) != 1:
+        said = f"gives {' and '.join(given)}" if given else "names no source"
+        report.add(where, said, "give one of key_file, credential and program; a table for each source")
+    file = wrapping.key_file
+    if file and keys and file == keys.data_key_file:
+        report.add(f"{where}.key_file", "is the same file as keys.data_key_file", "keep it on another medium")
+    elif file and file.exists():
+        check_private(file, f"{where}.key_file", report)
+    if wrapping.program:
+        _check_program(Path(wrapping.program[0]), f"{where}.program", report)
+
+
+def _check_program(program: Path, where: str, report: Report) -> None:
+    if not program.is_absolute():
+        report.add(where, f'"{program}" is not absolute', "give the whole path; there is no shell and no search")
+        return
+    from agent.wrapping_program import objection  # only where there is one
+
+    try:
+        wrong = objection(program)
+    except OSError:
+        return
+    if wrong:
+        report.add(where, f"{program} {wrong}", "it must be executable, belong to root, and only root may write to it")
 
 
 def _check_policy(policy: Policy | None, report: Report) -> None:
@@ -287,7 +319,7 @@ def check_private(file: Path, where: str, report: Report) -> bool:
         return False
     if not stat.S_ISREG(mode):
         report.add(where, f"{file} is no regular file", "name a file")
-    elif mode & 0o077:
+    elif open_to_others(file, mode):
         report.add(where, f"{file} has mode {stat.S_IMODE(mode):04o}: others may read it", f"chmod 0600 {file}")
     elif not os.access(file, os.R_OK):
         report.add(where, f"{file} cannot be read", "it must belong to the daemon's user")

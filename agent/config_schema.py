@@ -118,6 +118,38 @@ class Journal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wrapping:
+    """[[keys.wrapping]]: a source that the data keys may be wrapped under. One of key_file, credential and program.
+
+    The first one wraps what is written from now on; the others only open what they wrapped before.
+    """
+
+    key_file: Path | None = field(
+        default=None,
+        metadata=key.path("A file with the wrapping key, on another medium; mode 0600 or stricter", IN_STATE_DIR),
+    )
+    credential: str = field(
+        default="",
+        metadata=key.text(
+            "Name of the systemd credential that is the wrapping key",
+            r"(?!\.)[A-Za-z0-9._-]{1,200}|",
+            "letters, digits, ., _ and -, as in the unit's LoadCredential",
+        ),
+    )
+    program: tuple[str, ...] = field(
+        default=(),
+        metadata=key.texts(
+            "Absolute path and arguments of a program that asks a secure element (docs/security.md); no shell",
+            r"[^\x00-\x1f]{1,255}",
+            "one argument",
+        ),
+    )
+    timeout_s: float = field(
+        default=5.0, metadata=key.number("Longest time for one run of the program; then it is killed", 0.1, 30, "s")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Keys:
     """[keys]: what seals card data in the journal."""
 
@@ -126,6 +158,9 @@ class Keys:
         metadata=key.path(
             "The data key; mode 0600 or stricter. Made at the first start where it does not exist", IN_STATE_DIR
         ),
+    )
+    wrappings: tuple[Wrapping, ...] = field(
+        default=(), metadata=key.tables("What the data keys are wrapped under; none: they are in clear", Wrapping)
     )
 
 

@@ -9,8 +9,8 @@ true of the encrypted bytes, because encryption runs in memory (`agent/tls_strea
 
 A byte that the kernel took counts as left, though it may never get onto the wire.
 
-Reading waits until the socket is readable and then reads without an await: a cancelled reader
-leaves every byte either in the kernel or in the frame reader.
+Whoever listens is called when the socket is readable and takes what is there (`received`): a byte is either in the
+kernel or handed on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ class Host:
 
 
 class Connection:
-    """Made by `connect`; one task may send while another receives."""
+    """Made by `connect`; it may send while somebody listens."""
 
     def __init__(self, host: Host, sock: socket.socket, counters: LinkCounters) -> None:
         self.host = host
@@ -70,6 +70,7 @@ class Connection:
         self._outgoing = bytearray()
         self._counting = False
         self._taken = 0
+        self._unsent = b""
         self._tls = host.tls.stream() if host.tls else None
 
     @property
@@ -79,20 +80,27 @@ class Connection:
 
     async def send(self, data: bytes, timeout_s: float) -> None:
         """Hands one message to the kernel. Raises LinkError; then `left_bytes` tells how far it came."""
+        if not self.send_now(data):
+            await self.send_rest(timeout_s)
+
+    def send_now(self, data: bytes) -> bool:
+        """The same without waiting; False where the kernel did not take all of it: then `send_rest` must follow."""
         self.forget_message()
         try:
-            if not self._tls and not self._outgoing:  # nearly always the kernel takes all of it at once
-                self._counting = True
-                self._outgoing += data
-                self._flush_some()
-                if not self._outgoing:
-                    return
-                data = b""
+            self._flush_some()  # what TLS itself had to say; no part of the message
+            self._unsent = data
+            return self._go_on()
+        except OSError as error:
+            raise _link_error(self.host, error, "reset") from error
+        except TlsError as error:
+            raise _tls_error(self.host, error) from error
+
+    async def send_rest(self, timeout_s: float) -> None:
+        """What `send_now` left. Raises LinkError, as `send`."""
+        try:
             async with asyncio.timeout(timeout_s):
-                await self._flush()  # what TLS itself had to say; no part of the message
-                self._counting = True
-                self._outgoing += self._tls.encrypt(data) if self._tls and data else data
-                await self._flush()
+                while not self._go_on():
+                    await self._wait_to_write()
         except TimeoutError:
             raise LinkError("send-timeout", f"{self.host.name} did not take the message in {timeout_s:g} s") from None
         except OSError as error:
@@ -100,17 +108,39 @@ class Connection:
         except TlsError as error:
             raise _tls_error(self.host, error) from error
 
+    def _go_on(self) -> bool:
+        """One step with the message; whether the kernel has all of it."""
+        self._flush_some()
+        if self._unsent and not self._outgoing:
+            self._counting = True
+            data, self._unsent = self._unsent, b""
+            self._outgoing += self._tls.encrypt(data) if self._tls else data
+            self._flush_some()
+        return not self._outgoing
+
     def forget_message(self) -> None:
         """Starts the count anew: a new exchange begins on this connection."""
-        self._counting, self._taken = False, 0
+        self._counting, self._taken, self._unsent = False, 0, b""
 
-    async def receive(self) -> bytes:
-        """The next bytes, at least one. Raises LinkError (eof, reset, tls)."""
+    def listen(self, heard: Callable[[], None]) -> None:
+        """From now on `heard` is called, from the event loop, whenever `received` may have something."""
+        self._loop.add_reader(self._fd, heard)
+        if self._tls:  # the last message of its greeting may have brought more
+            self._loop.call_soon(heard)
+
+    def deafen(self) -> None:
+        """Nobody listens any more."""
+        if not self._closed:
+            self._loop.remove_reader(self._fd)
+
+    def received(self) -> Iterator[bytes]:
+        """What has arrived and can be understood. Raises LinkError (eof, reset, tls), behind what came before."""
+        if self._closed:
+            return
         try:
-            while not (data := self._read_now()):
-                await self._wait(self._loop.add_reader, self._loop.remove_reader)
-                self._recv()
-            return data
+            self._recv()
+            while data := self._read_now():
+                yield data
         except OSError as error:
             raise _link_error(self.host, error, "reset") from error
         except TlsError as error:
@@ -177,7 +207,10 @@ class Connection:
         while self._outgoing:
             self._flush_some()
             if self._outgoing:
-                await self._wait(self._loop.add_writer, self._loop.remove_writer)
+                await self._wait_to_write()
+
+    async def _wait_to_write(self) -> None:
+        await self._wait(self._loop.add_writer, self._loop.remove_writer)
 
     def _flush_some(self) -> None:
         """One `send`; the count follows without an await."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent import config as settings
-from agent import footprint, hardening, lean, logs
+from agent import footprint, hardening, key_sources, lean, logs
 from agent.api import Api
 from agent.events import Alarm, Slip
 from agent.journal import Journal
@@ -42,7 +42,7 @@ from agent.vault import Vault, VaultError
 from protocol.errors import AgentError
 
 if TYPE_CHECKING:
-    import argparse
+    from types import SimpleNamespace
 
     from agent.front import Front
     from agent.gateway import Gateway
@@ -87,7 +87,7 @@ class Daemon(Listener):
         self.second_copy = SecondCopy(mirror, self._vault, self.journal) if mirror else None
         self.loop = Loop(self.journal, [], self.links, self.clock, self)
         self._rest = self._make_rest()
-        self.outcomes = OutcomeDesk(self.loop.all_ended)
+        self.outcomes = OutcomeDesk(self.loop.all_ended, lambda: self.journal.commit_s)
         self.api = Api(self.loop, configuration.policy.confirm)
         self.sessions = self._make_sessions()
         self._reloads = Reload(self.loop, self._profiles, lambda: self.configuration, self._take_over)
@@ -470,7 +470,9 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
         directory.mkdir(mode=0o755 if directory == configuration.agent.run_dir else 0o700, parents=True, exist_ok=True)
     if new and not store.path.exists() and store.highwater.exists():
         store.highwater.rename(store.highwater.with_name(store.highwater.name + ".lost"))
-    vault = Vault.open_or_create(configuration.keys.data_key_file, (store.path, store.highwater))
+    keys = configuration.keys
+    sources = key_sources.wrappers(keys.wrappings)
+    vault = Vault.open_or_create(keys.data_key_file, (store.path, store.highwater), sources)
     journal = Journal.open(
         store.path,
         vault,
@@ -481,6 +483,7 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
         create=new,
         pending_max=0,  # the loop takes each with `checked`
     )
+    vault.sweep()
     return journal, vault
 
 
@@ -496,7 +499,7 @@ async def _run(configuration: settings.Configuration, *, new_journal: bool, prof
     return await Daemon(configuration, new_journal=new_journal, profiles=profiles).run()
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
     """What the command line asks for (`agent/__main__.py`); an exit code."""
     profiles = ProfileShelf()
     footprint.one_heap()
@@ -509,6 +512,9 @@ def run(options: argparse.Namespace) -> int:
         return EX_CONFIG
     if options.check_config or options.print_config:
         print(settings.effective(configuration) if options.print_config else f"{options.config}: no errors")
+        if options.check_config:
+            for note in key_sources.notes(configuration.keys):
+                print(f"note: {note}")
         return 0
     if options.command == "gateway" and not configuration.gateways:
         print(f"E-GATEWAY: {options.config} has no [[gateway]]; docs/gateway.md shows one", file=sys.stderr)

@@ -12,11 +12,13 @@ Rules not to break:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 from agent.currency import money
+from agent.money_effect import effect_of
 from agent.records import OWED, State, Transaction
 from agent.said import coded
 from agent.said import said as in_words
@@ -84,6 +86,9 @@ BY_RESPONSE_CODE: dict[str, str] = {
     "98": "D-HOST-BUSY",
     "A0": "D-MAC-REFUSED",
 }
+
+# What the loop says of a reversal that it cannot make (agent/loop_turns.py, `_set_aside`): no person held it.
+SET_ASIDE = "by agent: its reversal cannot be made"
 
 _ENDED: dict[State, str] = {
     State.COMPLETED: "D-COMPLETED",
@@ -217,6 +222,8 @@ def _find(txn: Transaction, surroundings: Surroundings) -> Finding:
 
 
 def _ended(txn: Transaction, surroundings: Surroundings) -> Finding | None:
+    if txn.state in (State.DECLINED, State.REVERSED) and effect_of(txn.kind) in ("undoes", "gives"):
+        return Finding("D-NOT-GIVEN-BACK")
     code = _ENDED.get(txn.state)
     return Finding(code) if code else None
 
@@ -237,6 +244,8 @@ def _no_lane(txn: Transaction, surroundings: Surroundings) -> Finding | None:
 def _held(txn: Transaction, surroundings: Surroundings) -> Finding | None:
     if not txn.held:
         return None
+    if SET_ASIDE in _last_word(txn)[1]:
+        return Finding("D-NOT-MADE", shown=("said",))
     return Finding("D-HELD", shown=("said",), beneath=_obstacle(txn, surroundings).code)
 
 
@@ -257,8 +266,8 @@ def _parked(txn: Transaction, surroundings: Surroundings) -> Finding | None:
         return beneath
     limit = surroundings.park_after_attempts
     if limit and txn.tries_that_left >= limit:
-        return Finding("D-LIMIT", shown=("tries", "limit"), beneath=beneath.code)
-    if txn.cause == "not-confirmed":
+        return Finding("D-LIMIT", shown=("tries", "limit", *beneath.shown), beneath=beneath.code)
+    if txn.undecided or txn.cause == "not-confirmed":
         return Finding("D-NOT-CONFIRMED")
     return None
 
@@ -294,7 +303,7 @@ def _failed(txn: Transaction, surroundings: Surroundings) -> Finding | None:
     if code == "D-PAD-MISSING":
         return Finding(code, "certain", ("error", "device"))
     if code is not None:
-        return Finding(code, "certain", ("error", "tries"))
+        return Finding(code, "certain", ("error", "unbelieved", "tries"))
     if txn.tries_that_left:
         return Finding("D-NO-REPLY", "possible", ("error", "tries"))
     return Finding("D-LINK-DOWN", "possible", ("error", "tries"))
@@ -343,6 +352,7 @@ def _shown(txn: Transaction, surroundings: Surroundings, finding: Finding) -> Se
     unknown = {
         "device": _mac_device(surroundings) is None,
         "said": not _last_word(txn)[1],
+        "unbelieved": not _unbelieved(txn, surroundings).en,
         "link-error": not surroundings.link.error,
     }
     return [name for name in dict.fromkeys(wanted) if not unknown.get(name)]
@@ -354,7 +364,7 @@ def _values(txn: Transaction, surroundings: Surroundings, finding: Finding, text
     beneath = texts.diagnoses[finding.beneath].symptom if finding.beneath else ""
     return {
         "id": txn.id,
-        "kind": txn.kind,
+        "kind": texts.word("kind", txn.kind),
         "amount": money(txn.amount_minor, txn.currency),
         "card": txn.masked_pan,
         "stan": txn.stan,
@@ -367,7 +377,8 @@ def _values(txn: Transaction, surroundings: Surroundings, finding: Finding, text
         "code_text": response_text(surroundings.responses, txn.last_code),
         "acknowledged": txn.acknowledged_with,
         "tries": str(txn.attempts),
-        "link_failures": str(txn.link_failures),
+        "tries_left": str(txn.tries_that_left),
+        "unbelieved": _unbelieved(txn, surroundings),
         "limit": str(surroundings.park_after_attempts),
         "when": txn.last_try_utc,
         "error": error_text(txn.last_error),
@@ -397,6 +408,21 @@ def response_text(responses: ResponseRules | None, code: str) -> Text:
 def error_text(error: str) -> Text:
     """An error for people: in Chinese what it means and its code."""
     return in_words(error)
+
+
+# An answer as evidence of it is kept (agent/answers.py, `what`).
+_WITH_CODE = re.compile(r"[0-9]{4} with response code (\w+)")
+
+
+def _unbelieved(txn: Transaction, surroundings: Surroundings) -> Text:
+    """What the answer said that the last try did not believe; empty where the last try ended otherwise."""
+    kept = [piece.detail for piece in txn.evidence if piece.what == txn.last_error and piece.detail][-1:]
+    if not kept:
+        return Text("", "")
+    found = _WITH_CODE.fullmatch(kept[0])
+    meaning = response_text(surroundings.responses, found[1]) if found else Text("", "")
+    told = in_words(kept[0])
+    return told + Text(f" ({meaning.en})", f"（{meaning.zh}）") if meaning.en else told
 
 
 def _last_word(txn: Transaction) -> tuple[str, str]:
@@ -430,8 +456,12 @@ def _still_patient(txn: Transaction, surroundings: Surroundings, patience_s: flo
 
 
 def _money_key(txn: Transaction, surroundings: Surroundings, key: str) -> str:
-    """An owed reversal of a sale that the host approved means that the customer is charged now."""
-    approved = bool(txn.response_code) and surroundings.responses is not None
-    if key == "owed" and approved and surroundings.responses is not None:
-        return "charged" if surroundings.responses.request(txn.response_code) == "approved" else key
-    return key
+    """An owed reversal of a sale that the host approved means that the customer is charged now.
+
+    A kind that does something else than charge has texts of its own ("undoes-owed").
+    """
+    responses = surroundings.responses
+    if key == "owed" and txn.response_code and responses is not None:
+        key = "charged" if responses.request(txn.response_code) == "approved" else key
+    special = f"{effect_of(txn.kind)}-{key}"
+    return special if special in catalogue().money else key

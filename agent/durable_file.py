@@ -22,11 +22,14 @@ def create_durably(path: Path, content: bytes) -> None:
     sync_directory(path.parent)
 
 
-def replace_durably(path: Path, content: bytes) -> None:
-    """Gives `path` a new content (0600): a reader and a power cut find the old one or the new one."""
+def replace_durably(path: Path, content: bytes, mtime_ns: int | None = None) -> None:
+    """Gives `path` a new content (0600): a reader and a power cut find the old one or the new one.
+
+    Its owner stays: root must not take a file away from the daemon. `mtime_ns`: since when it shall seem to be so.
+    """
     draft = path.with_name(path.name + ".part")
     draft.unlink(missing_ok=True)
-    _write_and_sync(draft, content)
+    _write_and_sync(draft, content, _owner_of(path), mtime_ns)
     rename_durably(draft, path)
 
 
@@ -80,12 +83,29 @@ def _is_torn(descriptor: int) -> bool:
     return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
-def _write_and_sync(path: Path, content: bytes) -> None:
+def _write_and_sync(
+    path: Path, content: bytes, owner: tuple[int, int] | None = None, mtime_ns: int | None = None
+) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
+        if owner is not None:
+            os.fchown(descriptor, *owner)
         stream.write(content)
         stream.flush()
-        os.fsync(stream.fileno())
+        if mtime_ns is not None:
+            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        os.fsync(descriptor)
+
+
+def _owner_of(path: Path) -> tuple[int, int] | None:
+    """User and group of a file that is there, where we may give files away."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_uid, found.st_gid
 
 
 class LockFile:

@@ -47,7 +47,7 @@ from agent.events import (
 from agent.policy import Policy
 from agent.records import Closing, State, Transaction
 from protocol.frozen import replace
-from protocol.reversal import learn, reason_code, render
+from protocol.reversal import learn, reason_of_try, render
 
 Decision = tuple[Transaction, tuple[Effect, ...]]
 
@@ -180,12 +180,19 @@ def attempt(record: Transaction, event: Wake, now: Now, policy: Policy) -> Decis
     body = render(
         record.frozen,
         repeat=record.left,
-        reason_code=reason_code(policy.profile, record.reason),
+        reason_code=reason_of_try(record.frozen, policy.profile, record.reason, refused=bool(record.last_code)),
         stamp=now.stamp,
         stan=event.stan,
     )
-    tried = replace(record, attempts=record.attempts + 1, sending=True, wake_at=None, last_try_utc=now.at_utc)
-    tried = replace(tried, try_stan=event.stan or record.try_stan, tried_at=now.mono)
+    tried = replace(
+        record,
+        attempts=record.attempts + 1,
+        sending=True,
+        wake_at=None,
+        last_try_utc=now.at_utc,
+        try_stan=event.stan or record.try_stan,
+        tried_at=now.mono,
+    )
     return tried, (SendReversal(body, record.left, record.host),)
 
 
@@ -227,9 +234,15 @@ def attempt_answered(record: Transaction, event: Answered, now: Now, policy: Pol
 
 def owed_restart(record: Transaction, event: Restart, now: Now, policy: Policy) -> Decision:
     """First try at once. An attempt that was open may have left: from now on say that it is a repeat."""
-    resumed = replace(record, left=record.left or record.sending, sending=False, failures_in_a_row=0)
-    wake_at = None if record.undecided else now.mono + policy.spread_s(record.id)
-    return replace(resumed, request_left_at=now.mono, wake_at=wake_at), ()
+    resumed = replace(
+        record,
+        left=record.left or record.sending,
+        sending=False,
+        failures_in_a_row=0,
+        request_left_at=now.mono,
+        wake_at=None if record.undecided else now.mono + policy.spread_s(record.id),
+    )
+    return resumed, ()
 
 
 def owed_resume(record: Transaction, event: Resume, now: Now, policy: Policy) -> Decision:

@@ -25,7 +25,7 @@ class Now:
     @property
     def at_utc(self) -> str:
         """Wall time as ISO 8601 with milliseconds, for people."""
-        return self.utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{self.utc.microsecond // 1000:03d}Z"
+        return self.utc.isoformat(timespec="milliseconds")[:23] + "Z"
 
     @property
     def stamp(self) -> str:

@@ -40,6 +40,7 @@ NOTE = Both(
 )
 
 _STAN, _OWN_STAN, _BATCH = "000123", "000124", "000017"
+_NOT_FOUND = "25"  # the code for it that every host has; others may mean it too
 _LATER = "0102030506"  # MMDDhhmmss of a repeat, one minute and one second after the original
 _CHIP = "9505000004E000" + "9F100807010103A0A00201" + "9F360200A1" + "9F1E083132333435363738"
 _SCRIPT = "DF31052000000001"  # one script, done, id 00000001
@@ -146,7 +147,8 @@ class _Kit:
             codes = sorted(code for code, meant in verdicts.items() if meant == verdict)
             if codes:
                 name = "acknowledgement" if verdict == "done" else f"reversal-answer-{verdict}"
-                yield self._case(name, title, self._reply(reversal, codes[0]))
+                code = _NOT_FOUND if verdict == "overtaken" and _NOT_FOUND in codes else codes[0]
+                yield self._case(name, title, self._reply(reversal, code))
 
     def _other_reversals(self, sale: Message) -> Iterator[Case]:
         rows = (

@@ -83,7 +83,11 @@ class Front:
         )
         self.views.sessions = rooms.sessions.views
         self.views.watch = self.watching.shown
-        self.views.extra = self.watching.conditions
+        self._keys = KeyDesk(
+            rooms.vault, rooms.loop, configuration().keys.data_key_file, rooms.keys_changed, rooms.clock.now
+        )
+        self.views.keys = self._keys.wrapping
+        self.views.extra = lambda: [*self.watching.conditions(), *self._keys.conditions()]
         self.views.plan_objection = self.watching.objection
         self.writer = StatusWriter(configuration().agent.run_dir, rooms.show)
         self._furnish(rooms.api)
@@ -111,15 +115,13 @@ class Front:
 
     def _furnish(self, api: Api) -> None:
         rooms = self._rooms
-        key_file = rooms.configuration().keys.data_key_file
-        keys = KeyDesk(rooms.vault, rooms.loop, key_file, rooms.keys_changed, rooms.clock.now)
         explains = ExplainDesk(rooms.loop, lambda: rooms.configuration().profiles_directories)
         shown = self._shown(self.views.methods())
         api.plan_objection = self.watching.objection
         for methods in (
             OperatorDesk(rooms.loop, shown, self._settling).methods,
             DeviceDesk(rooms.devices, shown["devices"]).methods,
-            keys.methods(),
+            self._keys.methods(),
             SlipDesk(rooms.loop, rooms.devices).methods,
             explains.methods,
             self.watching.methods,

@@ -13,12 +13,13 @@ from agent.journal_current import Standing
 from agent.journal_image import image_of, reading
 from agent.journal_open import start_errors
 from agent.journal_read import stored
+from agent.key_sources import open_vault
 from agent.vault import Vault
 
 
 def from_copy(txn_id: str, copy: Path, configuration_file: Path) -> Entry | None:
     """The latest entry of an item; None when the copy has none. The key is the one of the configuration."""
-    vault = Vault.open(settings.load(configuration_file).keys.data_key_file)
+    vault = open_vault(settings.load(configuration_file).keys)
     return entry_in(txn_id, copy, vault)
 
 

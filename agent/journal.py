@@ -212,6 +212,11 @@ class Journal:
         """Made at random with the journal; sequence numbers count within it."""
         return self._head.journal_id
 
+    @property
+    def commit_s(self) -> float:
+        """Seconds that the last commit took; 0.0 before the first."""
+        return self._times.last_s
+
     # -- writing -------------------------------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry], counters: Mapping[str, int] | None = None) -> int:

@@ -57,6 +57,11 @@ class CommitTimes:
         if len(self._baseline) < BASELINE_COMMITS:
             self._baseline.append(seconds)
 
+    @property
+    def last_s(self) -> float:
+        """Seconds of the last commit; 0.0 before the first."""
+        return self._last[-1] if self._last else 0.0
+
     def percentile_ms(self, percent: int) -> float:
         """The given percentile of the last commits in milliseconds; 0.0 before the first."""
         return 1000 * _percentile(list(self._last), percent)

@@ -69,9 +69,9 @@ class Gate:
     def objection(self, owed: int, amount_minor: int, oldest_s: float) -> str:
         """Why not; "" if it may."""
         if self.count is not None and owed > self.count:
-            return f"{owed} reversals are owed, {self.count} allowed"
+            return f"reversals owed: {owed}, allowed: {self.count}"
         if self.amount_minor is not None and amount_minor > self.amount_minor:
-            return f"reversals of {amount_minor} minor units are owed, {self.amount_minor} allowed"
+            return f"reversals owed: {amount_minor} minor units, allowed: {self.amount_minor}"
         if self.age_s is not None and oldest_s > self.age_s:
             return f"the oldest reversal is {oldest_s:.0f} s old, {self.age_s:.0f} s allowed"
         return ""

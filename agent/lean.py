@@ -43,3 +43,9 @@ def hollow(names: Sequence[str]) -> Iterator[None]:
     finally:
         for name in absent:
             del sys.modules[name]
+
+
+def forget(names: Sequence[str]) -> None:
+    """These modules have done their work: their memory serves others; whoever wants them again loads them again."""
+    for name in names:
+        sys.modules.pop(name, None)

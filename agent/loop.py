@@ -145,7 +145,7 @@ class Loop(Turns):
         if lane.closed is not None:
             raise RefusedError(lane.closed.code, lane.closed.text, lane.closed.hint)
         objection = self.objection(lane)
-        if objection and not lane.warn_only:
+        if objection and not (lane.warn_only and lane.name not in self.unreadable_lanes()):
             raise RefusedError("A-PENDING", objection, "see reversalctl list; reversals are being sent")
         self._journal.admit()
 
@@ -223,7 +223,11 @@ class Loop(Turns):
         """What a person can have tried now; what still waits for its first try goes on with that at once."""
         for share in self._backlog.lanes.values():
             share.not_before = 0.0
-        return [txn.id for txn in self._book.live.values() if txn.state in OWED and txn.frozen and not txn.held]
+        return [
+            txn.id
+            for txn in self._book.live.values()
+            if txn.state in OWED and txn.frozen and not txn.held and not txn.undecided
+        ]
 
     def reserve(self, lane_name: str, *, wanted: bool) -> None:
         """Somebody waits for this lane, or does not any more; to be called once each."""

@@ -102,6 +102,10 @@ class Queue:
         txn_id = sketch.id if sketch else self._book.by_stan(lane_name, stan)
         return self.get(txn_id) if txn_id else None
 
+    def unreadable_lanes(self) -> set[str]:
+        """Lanes with a record that cannot be read: what they owe is not known, and no rule about it allows a sale."""
+        return {name for name, _ in self.unreadable.values()}
+
     def objection(self, lane: Lane) -> str:
         """Why no new sale may start now because of what is owed; "" if it may."""
         unreadable = [text for name, text in self.unreadable.values() if name == lane.name]

@@ -10,6 +10,7 @@ Rules not to break:
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -52,6 +53,8 @@ class Turns(Queue):
         self._listener = listener or Listener()
         self._at_once = at_once
         self._turn: Turn | None = None
+        self._words: deque[Callable[[], None]] = deque()  # of turns that are durable; each is told once, in order
+        self._telling = False
         self._exchanges = 0
         self._under_way: dict[int, str] = {}  # the lane of each exchange
         self._counters: dict[str, int] = {}
@@ -183,17 +186,24 @@ class Turns(Queue):
         self._listener.timers()
 
     def _commit(self) -> None:
-        """Ends the turn: one write, then its effects; they may begin turns of their own."""
+        """Ends the turn: one write, then its messages, then its words; both may begin turns of their own."""
         turn, self._turn = self._turn, None
         assert turn is not None
         if turn.entries:
             self._write(turn.entries, turn.counters)
-        for effect in turn.effects:
-            effect()
+        self._words.extend(turn.words)
+        outermost, self._telling = not self._telling, True
+        try:
+            for message in turn.sends:
+                message()
+            while outermost and self._words:
+                self._words.popleft()()
+        finally:
+            self._telling = not outermost
 
-    def _then(self, effect: Callable[[], None]) -> None:
+    def _then(self, word: Callable[[], None]) -> None:
         assert self._turn is not None
-        self._turn.then(effect)
+        self._turn.then(word)
 
     def _write(self, entries: Sequence[Entry], counters: Mapping[str, int]) -> int:
         """Rule 1: the only write. Within a turn, what was decided before goes first."""
@@ -291,7 +301,8 @@ class Turns(Queue):
         lane.busy, lane.purpose = exchange, purpose
         self._under_way[exchange.id] = lane.name
         with self.together():
-            self._then(partial(self._wire.exchange, exchange))
+            assert self._turn is not None
+            self._turn.send(partial(self._wire.exchange, exchange))
 
     def _bears(self, lane: Lane, stan: str) -> bool:
         """Whether a pending item of the lane bears this number."""

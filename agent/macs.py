@@ -23,8 +23,10 @@ from protocol.secret import Key
 # The only MAC command of the PIN pad family in use: ISO 9797-1 algorithm 3 with zero padding
 # (ANSI X9.19), 8 bytes (drivers/pinpad_ipp.py).
 PAD_CORE = "retail"
-SINGLE_LENGTH_HEX = 16
+SINGLE_LENGTH_HEX, DOUBLE_LENGTH_HEX = 16, 32
 PAD_MAC_BYTES = 8
+# An algorithm whose input is always two blocks: chained by us, they cost the pad two commands.
+TWO_BLOCKS = "up-ecb"
 
 
 class MacUnavailable(AgentError):
@@ -42,6 +44,9 @@ class MacProvider(Protocol):
     async def mac(self, data: bytes) -> bytes:
         """MAC field of `data` (`protocol.mac.mac_input`). Raises MacUnavailable, MacError."""
 
+    def mac_now(self, data: bytes) -> bytes | None:
+        """The same where it takes no wait; None where a device must be asked."""
+
     async def verify(self, data: bytes, mac: bytes) -> bool:
         """Whether `mac` belongs to `data`. Raises MacUnavailable, MacError."""
 
@@ -54,6 +59,10 @@ class NoMac:
 
     async def mac(self, data: bytes) -> bytes:
         """Never asked for by the host link; an empty MAC."""
+        return b""
+
+    def mac_now(self, data: bytes) -> bytes | None:
+        """The same."""
         return b""
 
     async def verify(self, data: bytes, mac: bytes) -> bool:
@@ -73,10 +82,13 @@ class SoftwareMac:
         compute(rules, self._key.raw(), bytes(8))  # a key of a wrong length is refused here, not at the first sale
 
     async def mac(self, data: bytes) -> bytes:
+        return self.mac_now(data)
+
+    def mac_now(self, data: bytes) -> bytes:
         return compute(self._rules, self._key.raw(), data)
 
     async def verify(self, data: bytes, mac: bytes) -> bool:
-        return hmac.compare_digest(await self.mac(data), mac)
+        return hmac.compare_digest(self.mac_now(data), mac)
 
     def describe(self) -> str:
         return f"software, for the bench only ({self._rules.algorithm})"
@@ -94,12 +106,20 @@ Submit = Callable[[Callable[[PinPad], bytes], float], Awaitable[bytes]]
 def pad_objection(rules: MacRules, session_key_hex: str) -> str:
     """Why a pad that only does algorithm 3 cannot make this MAC; "" if it can.
 
-    With a single-length key algorithm 3 is the plain CBC MAC: K1 = K2, and its last two steps undo each other.
+    With a single-length key algorithm 3 is the plain CBC MAC: K1 = K2, and its last two steps undo each other. With a
+    double-length key it is triple DES of a single block, of which triple DES CBC can be made block by block.
     """
     core, _ = prepare(rules, bytes(8))
     if core == PAD_CORE or (core == "cbc" and len(session_key_hex) == SINGLE_LENGTH_HEX):
         return ""
+    if _by_blocks(rules, session_key_hex):
+        return ""
     return f"a PIN pad computes {PAD_CORE!r} MACs only; {rules.algorithm!r} with this key needs {core!r}"
+
+
+def _by_blocks(rules: MacRules, session_key_hex: str) -> bool:
+    """Whether the pad makes the core of this MAC one block at a time."""
+    return rules.algorithm == TWO_BLOCKS and len(session_key_hex) == DOUBLE_LENGTH_HEX
 
 
 class PinPadMac:
@@ -116,13 +136,14 @@ class PinPadMac:
         self._submit = submit
         self._session_key_hex = session_key_hex
         self._timeout_s = timeout_s
+        self._core = _chained if _by_blocks(rules, session_key_hex) else _at_once
 
     async def mac(self, data: bytes) -> bytes:
         _, prepared = prepare(self._rules, data)
-        core = await self._ask(prepared)
-        if len(core) != PAD_MAC_BYTES:
-            raise MacUnavailable(f"the PIN pad gave {len(core)} bytes instead of {PAD_MAC_BYTES}")
-        return finish(self._rules, core)
+        return finish(self._rules, await self._ask(prepared))
+
+    def mac_now(self, data: bytes) -> bytes | None:
+        return None
 
     async def verify(self, data: bytes, mac: bytes) -> bool:
         return hmac.compare_digest(await self.mac(data), mac)
@@ -132,18 +153,50 @@ class PinPadMac:
 
     async def _ask(self, prepared: bytes) -> bytes:
         """The pad's answer within the deadline; whatever goes wrong there becomes MacUnavailable."""
-        key = self._session_key_hex
+        core, key = self._core, self._session_key_hex
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._submit(lambda pad: pad.mac(prepared, key), self._timeout_s)
+                return await self._submit(lambda pad: core(pad, prepared, key), self._timeout_s)
         except TimeoutError:
             raise MacUnavailable(f"the PIN pad did not answer within {self._timeout_s:g} s") from None
+        except MacUnavailable:
+            raise
         except (AgentError, OSError) as error:
             raise MacUnavailable(f"the PIN pad failed: {error}") from error
 
 
+def _at_once(pad: PinPad, prepared: bytes, session_key_hex: str) -> bytes:
+    """The whole input in one command. Raises MacUnavailable for an answer of another length."""
+    core = pad.mac(prepared, session_key_hex)
+    if len(core) != PAD_MAC_BYTES:
+        raise MacUnavailable(f"the PIN pad gave {len(core)} bytes instead of {PAD_MAC_BYTES}")
+    return core
+
+
+def _chained(pad: PinPad, prepared: bytes, session_key_hex: str) -> bytes:
+    """CBC by hand: each block is XORed with what the pad made of the one before. Raises as `_at_once`."""
+    core = bytes(PAD_MAC_BYTES)
+    for start in range(0, len(prepared), PAD_MAC_BYTES):
+        block = bytes(one ^ other for one, other in zip(core, prepared[start : start + PAD_MAC_BYTES], strict=True))
+        core = _at_once(pad, block, session_key_hex)
+    return core
+
+
 async def verdict(profile: Profile, provider: MacProvider, body: bytes) -> MacVerdict:
     """What the MAC of a received message says. "unverified": it could not be checked now, so it proves nothing."""
+    at_once = verdict_now(profile, provider, body)
+    if at_once is not None:
+        return at_once
+    parts = split(profile, body)
+    assert parts is not None
+    try:
+        return "valid" if await provider.verify(*parts) else "invalid"
+    except (MacUnavailable, MacError):
+        return "unverified"
+
+
+def verdict_now(profile: Profile, provider: MacProvider, body: bytes) -> MacVerdict | None:
+    """The same where it takes no wait; None where a device must be asked."""
     if isinstance(provider, NoMac):
         return "unchecked"
     try:
@@ -153,6 +206,9 @@ async def verdict(profile: Profile, provider: MacProvider, body: bytes) -> MacVe
     if parts is None:
         return "absent"
     try:
-        return "valid" if await provider.verify(*parts) else "invalid"
+        ours = provider.mac_now(parts[0])
     except (MacUnavailable, MacError):
         return "unverified"
+    if ours is None:
+        return None
+    return "valid" if hmac.compare_digest(ours, parts[1]) else "invalid"

@@ -68,6 +68,8 @@ _REASONS = (
         "chip data is reduced by chip_field and chip_tags, never copied",
         "IC卡数据只能按 chip_field 和 chip_tags 精简，不能整体复制",
     ),
+    ("(.+) does not fit element (.+) \\((.+)\\)", r"\1 不符合第 \2 域的格式（\3）"),
+    ("(.+) is not made of letters and digits", r"\1 只能由字母和数字组成"),
     ("code (.+) has two meanings", r"应答码 \1 有两种含义"),
     ("code (.+) ends the reversal: nobody need be called", r"应答码 \1 使冲正结束：无需告警"),
     (

@@ -28,6 +28,7 @@ from agent.config_devices import Checkout, DeviceConfig
 from agent.config_lane import Lane, Tls
 from agent.config_schema import Agent, Policy
 from agent.durable_file import rename_durably
+from agent.key_sources import wrappers
 from agent.provision_questions import NO, YES, Answers, split
 from agent.removal import RemovalError, pending, places
 from agent.vault import Vault
@@ -187,7 +188,7 @@ def make_key(target: Path) -> bool:
     if not where.state_dir.is_dir():
         where.state_dir.mkdir(mode=0o700, parents=True)
         _give(where.state_dir)
-    Vault.open_or_create(where.key_file, (where.journal, where.highwater))
+    Vault.open_or_create(where.key_file, (where.journal, where.highwater), wrappers(where.wrappings))
     waiting = where.key_file.with_name(where.key_file.name + ".new")
     if not before and waiting.exists():
         _give(waiting)

@@ -5,7 +5,8 @@
     removal --running                     0: the daemon runs (it holds its journal)
 
 Rules not to break:
-1. What cannot be read is not empty: a journal that is damaged, cut or without its key refuses the removal.
+1. What cannot be read is not empty: a journal that is damaged, cut or without its key refuses the removal. Where the
+   key is only out of reach here, what the agent said when it ended counts, if nothing was recorded since.
 2. Nothing is changed: a dead daemon's journal is read on a private copy, a running daemon is asked.
 3. A broken configuration does not hide a journal: its places are found without the configuration's checks.
 4. The override is written to the disk before it is granted.
@@ -19,17 +20,19 @@ import os
 import sys
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agent.cli_place import DEFAULT_CONFIGURATION
 from agent.client import AgentClient, ApiError
-from agent.config_schema import Agent, Journal, Keys
+from agent.config_schema import Agent, Journal, Keys, Wrapping
 from agent.currency import money
 from agent.durable_file import append_line
 from agent.journal_contract import JournalLocked
 from agent.journal_image import held, image_of, reading
+from agent.key_sources import out_of_reach, wrappers
+from agent.last_word import pending_at_the_end
 from agent.maintenance import FILE as LOG
 from agent.texts_operations import phrase
 from agent.vault import Vault, VaultError
@@ -65,6 +68,8 @@ class Places:
     highwater: Path
     key_file: Path
     socket: Path
+    run_dir: Path
+    wrappings: tuple[Wrapping, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,8 @@ def places(configuration: Path) -> Places:
         state_dir / journal.get("highwater", str(Journal().highwater)),
         state_dir / keys.get("data_key_file", str(Keys().data_key_file)),
         run_dir / agent.get("socket", str(Agent().socket)),
+        run_dir,
+        tuple(_wrappings(table.get("keys"), state_dir)),
     )
 
 
@@ -112,6 +119,21 @@ def _table(configuration: Path) -> dict[str, Any]:
 def _section(table: Mapping[str, Any], name: str) -> dict[str, str]:
     section = table.get(name)
     return {key: value for key, value in section.items() if isinstance(value, str)} if isinstance(section, dict) else {}
+
+
+def _wrappings(keys: object, state_dir: Path) -> Iterator[Wrapping]:
+    """The sources that can be made out; without the right one the vault does not open, and that is said."""
+    tables = keys.get("wrapping") if isinstance(keys, dict) else None
+    for one in tables if isinstance(tables, list) else ():
+        if not isinstance(one, dict):
+            continue
+        match one.get("key_file"), one.get("credential"), one.get("program"):
+            case str(file), None, None:
+                yield Wrapping(key_file=state_dir / file)
+            case None, str(name), None:
+                yield Wrapping(credential=name)
+            case None, None, [str(), *_] as command if all(isinstance(word, str) for word in command):
+                yield Wrapping(program=tuple(command))
 
 
 # --- what is pending ---------------------------------------------------------------------------
@@ -135,9 +157,9 @@ def pending(where: Places) -> list[Owed]:
 
 def _of_the_dead(where: Places) -> list[Owed]:
     try:
-        vault = Vault.open(where.key_file)
+        vault = Vault.open(where.key_file, wrappers(where.wrappings))
     except VaultError as error:
-        raise RemovalError(error.text, error.hint) from None
+        return _as_told_last(where, error)
     report = walk(where.journal, vault, where.highwater)
     if not report.whole:
         told = report.problems[0].text if report.problems else "the books do not balance"
@@ -149,6 +171,14 @@ def _of_the_dead(where: Places) -> list[Owed]:
     if len(items) != report.pending:
         raise RemovalError(f"{report.pending} items are pending, and {len(items)} can be listed", "reversalctl verify")
     return items
+
+
+def _as_told_last(where: Places, error: VaultError) -> list[Owed]:
+    """Where the key is out of reach: a credential of the service that has just been stopped, say."""
+    items = pending_at_the_end(where.run_dir, where.journal, where.highwater) if out_of_reach(where.key_file) else None
+    if items is None:
+        raise RemovalError(error.text, error.hint) from None
+    return [_listed(one) for one in items]
 
 
 def _owed(txn_id: str, lane: str, state: str, public: str) -> Owed:
@@ -163,7 +193,11 @@ def _of_the_running(where: Places) -> list[Owed]:
             items = agent.call("reversal.list", {})["items"]
     except ApiError as error:
         raise RemovalError(f"the agent runs and does not answer: {error.text}", "stop it first") from None
-    return [Owed(one["id"], one["lane"], one["state"], one["amount"], one["card"]) for one in items]
+    return [_listed(one) for one in items]
+
+
+def _listed(one: Mapping[str, Any]) -> Owed:
+    return Owed(one["id"], one["lane"], one["state"], one["amount"], one["card"])
 
 
 def running(where: Places) -> bool:

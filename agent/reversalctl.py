@@ -63,7 +63,7 @@ def run_dir(configuration: str) -> str:
     try:
         with open(configuration, encoding="utf-8") as file:
             text = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return DEFAULT_RUN_DIR if configuration == DEFAULT_CONFIGURATION else ""
     except (OSError, ValueError):
         return ""

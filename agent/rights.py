@@ -38,6 +38,7 @@ METHODS: dict[str, Right] = {
     "transaction.status": "read",
     "transaction.unconfirmed": "read",
     "keys.list": "read",
+    "keys.check": "act",
     "maintenance.list": "read",
     "journal.rows": "read",
     "store.history": "read",

@@ -2,7 +2,7 @@
 
 Rules not to break:
 1. The socket is never more open than its mode, not even for a moment: it is made for the owner
-   alone, gets its group, and only then its mode.
+   alone, gets its group, and only then its mode; where the group cannot be given, both at once by an access list.
 2. A socket file is replaced only when nobody listens on it; anything else in its place is left alone.
 """
 
@@ -30,6 +30,12 @@ _CREDENTIALS = struct.Struct("3i")
 # which is 256 groups; of a user with more, only the first group is known.
 _SO_PEERGROUPS = 59
 _OPTION_BYTES_MAX = 1024
+# include/uapi/linux/posix_acl_xattr.h: version, then tag, permissions and id of each entry, little-endian, by tag.
+_ACL = "system.posix_acl_access"
+_ACL_VERSION = struct.Struct("<I")
+_ACL_ENTRY = struct.Struct("<HHI")
+_ACL_OWNER, _ACL_OWNING_GROUP, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 0x01, 0x04, 0x08, 0x10, 0x20
+_ACL_NO_ID = 0xFFFFFFFF
 
 
 class SocketError(AgentError):
@@ -141,13 +147,37 @@ def _bind(channel: socket.socket, path: Path) -> None:
 
 def _open_up(path: Path, mode: int, gid: int) -> None:
     try:
-        # Only where it differs: a sandbox may forbid the call (udev/reversald.service does).
-        if gid not in (-1, path.stat().st_gid):
-            os.chown(path, -1, gid)
+        if gid not in (-1, path.stat().st_gid) and not _given(path, gid):
+            os.setxattr(path, _ACL, _access_list(mode, gid))
+            return
         path.chmod(mode)
     except OSError as error:
-        hint = "the daemon's user must be a member of agent.socket_group"
+        hint = "make the daemon's user a member of agent.socket_group, or use a run_dir that knows access lists"
         raise SocketError(f"{path} cannot be given its group: {error.strerror}", hint) from error
+
+
+def _given(path: Path, gid: int) -> bool:
+    """Whether the file could be given to the group: not where we are no member, nor where a sandbox forbids the call
+    (udev/reversald.service does).
+    """
+    try:
+        os.chown(path, -1, gid)
+    except PermissionError:
+        return False
+    return True
+
+
+def _access_list(mode: int, gid: int) -> bytes:
+    """The same rights without giving the file away: `mode` with `gid` for its group. acl(5)."""
+    owner, group, other = mode >> 6 & 7, mode >> 3 & 7, mode & 7
+    entries = (
+        (_ACL_OWNER, owner, _ACL_NO_ID),
+        (_ACL_OWNING_GROUP, 0, _ACL_NO_ID),
+        (_ACL_GROUP, group, gid),
+        (_ACL_MASK, group, _ACL_NO_ID),
+        (_ACL_OTHER, other, _ACL_NO_ID),
+    )
+    return _ACL_VERSION.pack(2) + b"".join(_ACL_ENTRY.pack(*entry) for entry in entries)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from agent.alerts import PAPER_LOW
 from agent.config_schema import Configuration
 from agent.power import SYSFS, Power, power
+from agent.private_file import open_to_others
 from agent.said import coded, said
 from agent.status_text import signed
 from agent.texts import Text
@@ -281,26 +282,55 @@ def _keys(bench: Bench) -> Iterator[Finding]:
     files = [bench.configuration.keys.data_key_file, bench.configuration.policy.settle_bank_key_file]
     files += [lane.mac_key_file for lane in bench.configuration.lanes]
     files += [lane.tls.client_key for lane in bench.configuration.lanes if lane.tls]
+    # A medium that is not there is for the check of the sources: one that is not needed may be missing.
+    files += [one.key_file for one in bench.configuration.keys.wrappings if one.key_file and one.key_file.exists()]
     for file in dict.fromkeys(path for path in files if path is not None):
-        yield _private(file, "T-KEYS", 0o077)
+        yield _private(file, "T-KEYS")
+
+
+def _key_source(bench: Bench) -> Iterator[Finding]:
+    """Whether the next start could open the data keys: the agent tries it, with the program where there is one."""
+    if bench.configuration is None or not bench.configuration.keys.wrappings:
+        return
+    if bench.call is None:
+        yield Finding("T-WRAPPING", "warn", "", _seen("no-agent"))
+        return
+    try:
+        told = bench.call("keys.check")
+    except NotPossible as error:
+        yield Finding("T-WRAPPING", "warn", "", _quoted(str(error)))
+        return
+    if told["problem"]:
+        yield Finding("T-WRAPPING", "fail", "", said(told["problem"]))
+    elif told["under"] != told["wanted"]:
+        yield Finding("T-WRAPPING", "warn", "", _seen("not-wrapped", source=said(told["wanted"])))
+    else:
+        yield Finding("T-WRAPPING", "pass", "", _seen("reached", source=said(told["under"])))
 
 
 def _rights(bench: Bench) -> Iterator[Finding]:
     if bench.configuration is None:
         return
-    yield _private(bench.configuration.agent.state_dir, "T-RIGHTS", 0o077)
-    yield _private(bench.configuration.source, "T-RIGHTS", 0o002)
+    yield _private(bench.configuration.agent.state_dir, "T-RIGHTS")
+    yield _not_writable(bench.configuration.source)
 
 
-def _private(path: Path, code: str, forbidden: int) -> Finding:
+def _private(path: Path, code: str) -> Finding:
     try:
-        found = path.stat()
+        mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         return Finding(code, "fail", str(path), _quoted(error.strerror or ""))
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & forbidden:
+    if open_to_others(path, mode):
         return Finding(code, "fail", str(path), _quoted(f"mode {mode:04o}"))
-    return Finding(code, "pass", str(path), _seen("private") if forbidden == 0o077 else _quoted(f"mode {mode:04o}"))
+    return Finding(code, "pass", str(path), _seen("private"))
+
+
+def _not_writable(path: Path) -> Finding:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        return Finding("T-RIGHTS", "fail", str(path), _quoted(error.strerror or ""))
+    return Finding("T-RIGHTS", "fail" if mode & 0o002 else "pass", str(path), _quoted(f"mode {mode:04o}"))
 
 
 def _udev(bench: Bench) -> Iterator[Finding]:
@@ -323,7 +353,21 @@ def _udev(bench: Bench) -> Iterator[Finding]:
 
 
 _CHECKS: tuple[Callable[[Bench], Iterator[Finding]], ...] = (
-    *(_configuration, _rights, _keys, _agent, _store, _disk, _power, _udev, _devices, _links, _clock, _certificates),
+    *(
+        _configuration,
+        _rights,
+        _keys,
+        _key_source,
+        _agent,
+        _store,
+        _disk,
+        _power,
+        _udev,
+        _devices,
+        _links,
+        _clock,
+        _certificates,
+    ),
 )
 
 
@@ -331,5 +375,5 @@ def _quoted(text: str) -> Text:
     return Text(text, text)
 
 
-def _seen(name: str, **values: str) -> Text:
+def _seen(name: str, **values: str | Text) -> Text:
     return operations().words["seen"][name].fill(values)

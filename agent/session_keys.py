@@ -55,6 +55,9 @@ class NoKeyYet:
     async def mac(self, data: bytes) -> bytes:
         raise MacUnavailable("the lane has no working key yet: it has never signed on")
 
+    def mac_now(self, data: bytes) -> bytes | None:
+        return None
+
     async def verify(self, data: bytes, mac: bytes) -> bool:
         raise MacUnavailable("the lane has no working key yet: it has never signed on")
 

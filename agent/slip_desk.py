@@ -53,6 +53,6 @@ def possible(txn: Transaction) -> list[str]:
     if txn.state not in (*OWED, State.REVERSED, State.SETTLED):
         return []
     found = [owed(txn)]
-    if txn.state in OWED:
+    if txn.state in OWED and not txn.undecided:  # else nothing is cancelled yet, and nothing is asked of the bank
         found += [what for what in ("cancelled", "adjustment") if what not in found]
     return found

@@ -1,13 +1,15 @@
 """A connection with its listener: as long as it stands, every frame that arrives is heard.
 
 The listener also finds out at once when the other side ends the connection, so that a message is
-not sent into one that is known to be dead.
+not sent into one that is known to be dead. It is called by the event loop whenever something arrives, and
+waits for nothing: of an exchange on a standing connection no step needs a task.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 from agent.connection import Connection
 from agent.linkstate import LinkError
@@ -20,30 +22,33 @@ from protocol.rules import Profile
 STRAYS_MAX = 256
 
 
+class Ear(Protocol):
+    """Who hears what arrives on a standing connection."""
+
+    def arrived(self, standing: Standing, frame: HostFrame) -> bool:
+        """Every frame; whether somebody awaited it."""
+
+    def ended(self, standing: Standing, error: LinkError) -> None:
+        """Once, when the listening ended by itself; not after `drop`."""
+
+    def pause(self, standing: Standing) -> None:
+        """All that was there has been told."""
+
+
 class Standing:
-    """`arrived(standing, frame)` gets every frame and says whether somebody awaited it.
+    """See the module. `error`: why the listening ended by itself; None while it goes on."""
 
-    `ended(standing, error)` is called once when the listener stops by itself; not after `drop`.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        profile: Profile,
-        arrived: Callable[[Standing, HostFrame], bool],
-        ended: Callable[[Standing, LinkError], None],
-    ) -> None:
+    def __init__(self, connection: Connection, profile: Profile, ear: Ear) -> None:
         self.connection = connection
         self.listen_only = False
         self.noted = False  # its breaking has been counted
-        self._arrived = arrived
-        self._ended = ended
+        self.error: LinkError | None = None
+        self._ear = ear
         self._silence_s = profile.retry.reply_timeout_s
+        self._silence: asyncio.TimerHandle | None = None
         self._frames = EnvelopeReader(profile)
         self._strays = 0
-        loop = asyncio.get_running_loop()
-        self.listener: asyncio.Task[LinkError] = loop.create_task(self._listen(), name=f"listener on {self.host}")
-        self.listener.add_done_callback(self._stopped)
+        connection.listen(self._heard)
 
     @property
     def host(self) -> str:
@@ -57,7 +62,7 @@ class Standing:
 
     def usable(self) -> bool:
         """Whether a message may be sent on it."""
-        return not (self.listen_only or self.partial or self.listener.done() or self.connection.has_ended())
+        return not (self.listen_only or self.partial or self.error or self.connection.has_ended())
 
     def begin_exchange(self) -> None:
         """Counts anew what belongs to one exchange."""
@@ -66,22 +71,27 @@ class Standing:
 
     def drop(self, *, at_once: bool) -> None:
         """Ends it: politely, or at once with what the kernel still holds thrown away."""
-        self.listener.cancel()
+        self._expect_more(expected=False)
         if at_once:
             self.connection.abort()
         else:
             self.connection.close()
 
-    async def _listen(self) -> LinkError:
+    def _heard(self) -> None:
+        """Something arrived, or the connection ended."""
+        if self.error is not None:
+            return
         try:
-            while True:
-                for frame in self._cut(await self._next_bytes()):
-                    if not self._arrived(self, frame):
+            for data in self.connection.received():
+                for frame in self._cut(data):
+                    if not self._ear.arrived(self, frame):
                         self._count_stray()
+            self._expect_more(expected=self.partial)
         except LinkError as error:
-            return error
+            self._end(error)
         except FrameError as error:
-            return LinkError("garbage", f"{self.host} sent what is no frame: {error.text}")
+            self._end(LinkError("garbage", f"{self.host} sent what is no frame: {error.text}"))
+        self._ear.pause(self)
 
     def _cut(self, data: bytes) -> Iterator[HostFrame]:
         """Frames; those before a damaged place are given first: an answer is not lost to junk after it."""
@@ -89,22 +99,26 @@ class Standing:
         if self.partial:
             yield from self._frames.feed(b"")  # damage behind the frames is told now, not with the next bytes
 
-    async def _next_bytes(self) -> bytes:
-        """More bytes; the rest of a begun frame must come within the reply time-out. Raises LinkError."""
-        if not self.partial:
-            return await self.connection.receive()
-        limit_s = self._silence_s
-        try:
-            async with asyncio.timeout(limit_s):
-                return await self.connection.receive()
-        except TimeoutError:
-            raise LinkError("garbage", f"{self.host} began a frame and fell silent for {limit_s:g} s") from None
+    def _expect_more(self, *, expected: bool) -> None:
+        """The rest of a begun frame must come within the reply time-out of what came last."""
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        if expected:
+            self._silence = asyncio.get_running_loop().call_later(self._silence_s, self._silent)
+
+    def _silent(self) -> None:
+        text = f"{self.host} began a frame and fell silent for {self._silence_s:g} s"
+        self._end(LinkError("garbage", text))
+        self._ear.pause(self)
 
     def _count_stray(self) -> None:
         self._strays += 1
         if self._strays >= STRAYS_MAX:
             raise LinkError("garbage", f"{self.host} sent {STRAYS_MAX} frames nobody asked for")
 
-    def _stopped(self, task: asyncio.Task[LinkError]) -> None:
-        if not task.cancelled():
-            self._ended(self, task.result())  # an error of ours goes to the event loop's handler here
+    def _end(self, error: LinkError) -> None:
+        self._expect_more(expected=False)
+        self.error = error
+        self.connection.deafen()
+        self._ear.ended(self, error)

@@ -59,6 +59,7 @@ class LoopView(Protocol):
 
     def pending(self) -> list[Transaction]: ...
     def objection(self, lane: Lane) -> str: ...
+    def unreadable_lanes(self) -> set[str]: ...
     def orphaned_lanes(self) -> set[str]: ...
 
 
@@ -166,8 +167,10 @@ def _blocked(loop: LoopView, scene: Scene) -> dict[str, str]:
     """The lanes that may not start a sale, and why."""
     if store_full(scene.store):
         return dict.fromkeys(loop.lanes, _NO_ROOM)
+    unreadable = loop.unreadable_lanes()
+    blocking = {name: lane for name, lane in loop.lanes.items() if name in unreadable or not lane.warn_only}
     planned = dict.fromkeys(loop.lanes, scene.plan_objection)
-    owed = {name: loop.objection(lane) for name, lane in loop.lanes.items() if not lane.warn_only}
+    owed = {name: loop.objection(lane) for name, lane in blocking.items()}
     closed = {name: lane.closed.text for name, lane in loop.lanes.items() if lane.closed is not None}
     every = [planned, owed, closed]
     return {name: reason for reasons in every for name, reason in reasons.items() if reason}

@@ -113,6 +113,16 @@ def of_host_clock(told: Mapping[str, Any], limit_s: float) -> list[dict[str, Any
     ]
 
 
+def of_keys(wrapping: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What must be done about the wrapping of the data keys (agent/keys.py)."""
+    found = []
+    if wrapping["problem"]:
+        found.append(_condition("S-DATA-KEY-SOURCE", problem=said(wrapping["problem"])))
+    if wrapping["wanted"] and wrapping["under"] != wrapping["wanted"]:
+        found.append(_condition("S-DATA-KEY-FORM", source=said(wrapping["wanted"])))
+    return found
+
+
 def of_faults(faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What cannot be shown now because of a fault of our own (agent/show_only.py)."""
     return [

@@ -69,6 +69,15 @@ _LABELS: dict[str, tuple[str, str]] = {
     "engineer": ("field engineer", "现场工程师"),
     "bank": ("bank", "银行"),
     "nobody": ("nobody", "无需操作"),
+    "ended": (
+        "THE AGENT WAS STOPPED ({reason}). No reversal is being sent. Below: how things stood then.",
+        "系统已停止（{reason}），冲正没有在发送。以下为停止时的状态。",
+    ),
+    "as-asked": ("as asked", "按要求"),
+    "start": (
+        "systemctl start reversald; then: journalctl -u reversald -n 50",
+        "执行 systemctl start reversald；再查看 journalctl -u reversald -n 50",
+    ),
 }
 _COLUMNS = (("item", 14), ("amount", 16), ("card", 17), ("stan", 7), ("age", 8), ("tries", 6), ("code", 5), ("next", 0))
 _COLUMNS_ZH = (
@@ -103,16 +112,26 @@ def render(
 ) -> str:
     """The whole text, at most `height` lines of `width` columns.
 
-    `notice`: what stands above everything (the agent is dead) and what to do about it.
+    `notice`: what stands above everything (the agent is dead) and what to do about it. Without one, a document that
+    says by itself that the agent has ended gets one.
     """
+    if notice is None and document.get("stopped") is not None:
+        notice = _ended(document["stopped"]["reason"], language)
     page = _Page(document, language, width)
     head, tail = page.head(notice), page.tail(notice)
     room = height - len(head) - len(tail)
     return "\n".join(cut(line, width) for line in [*head, *page.body(room), *tail]) + "\n"
 
 
+def _ended(reason: str, language: str) -> tuple[str, str]:
+    """The file outlives its writer: it must not go on saying that all is well."""
+    return label("ended", language).format(reason=reason or label("as-asked", language)), label("start", language)
+
+
 def columns(text: str) -> int:
     """Columns of a text on a terminal: Chinese characters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.currency import money
-from agent.diagnosis import error_text, response_text
+from agent.diagnosis import SET_ASIDE, error_code, error_text, response_text
 from agent.journal_contract import Row
 from agent.records import Evidence, State, Transaction, load
 from agent.said import said
@@ -21,25 +21,47 @@ from protocol.rules import ResponseRules
 
 
 def timeline(rows: Iterable[Row], responses: ResponseRules | None = None) -> list[dict[str, Any]]:
-    """One entry a row, oldest first: {seq, at_utc, event, state, text_en, text_zh}.
+    """One entry a row, oldest first: {seq, at_utc, event, state, tries, ended, text_en, text_zh}.
 
+    `tries`: tries of the reversal so far. `ended`: how a try ended ("attempt-lost E-LINK-TIMEOUT"), "" where none did.
     `responses` gives the words for response codes; None where the lane is no longer configured.
     """
     entries: list[dict[str, Any]] = []
     before: Transaction | None = None
     for row in rows:
         after = load(row.public, b"")
-        text = _sentence(row.event, before, after, responses)
+        key = _key(row.event, before, after)
         entries.append(
-            {"seq": row.seq, "at_utc": row.at_utc, "event": row.event, "state": row.state, **both("text", text)}
+            {
+                "seq": row.seq,
+                "at_utc": row.at_utc,
+                "event": row.event,
+                "state": row.state,
+                "tries": after.attempts,
+                "ended": _ended(key, after),
+                **both("text", _sentence(key, row.event, before, after, responses)),
+            }
         )
         before = after
     return entries
 
 
-def _sentence(event: str, before: Transaction | None, after: Transaction, responses: ResponseRules | None) -> Text:
+def _key(event: str, before: Transaction | None, after: Transaction) -> str:
+    """Which sentence of the catalogue tells this row."""
+    return _TELLERS[event](before, after) if event in _TELLERS and before is not None else _first(event, after)
+
+
+def _ended(key: str, after: Transaction) -> str:
+    """How a try ended, in words that are the same for tries that ended alike."""
+    if key not in ("attempt-lost", "attempt-unsent", "attempt-refused", "attempt-unbelieved"):
+        return ""
+    return f"{key} {after.last_code or error_code(after.last_error) or after.last_error}"
+
+
+def _sentence(
+    key: str, event: str, before: Transaction | None, after: Transaction, responses: ResponseRules | None
+) -> Text:
     texts = catalogue().timeline
-    key = _TELLERS[event](before, after) if event in _TELLERS and before is not None else _first(event, after)
     sentence = texts[key].fill(_values(event, before, after, responses))
     if before is not None and after.state is not before.state:
         return sentence + texts.get(f"now-{after.state}", Text("", ""))
@@ -80,6 +102,11 @@ def _woken(before: Transaction, after: Transaction) -> str:
     return "not-confirmed" if before.state is State.APPROVED else "no-report"
 
 
+def _by_whom(before: Transaction, after: Transaction) -> str:
+    set_aside = any(SET_ASIDE in f"{piece.what}: {piece.detail}" for piece in after.evidence[len(before.evidence) :])
+    return "set-aside" if set_aside else "person"
+
+
 _TELLERS: Mapping[str, Callable[[Transaction, Transaction], str]] = {
     "HostChosen": lambda before, after: "host-chosen",
     "Unsent": _unsent,
@@ -92,9 +119,9 @@ _TELLERS: Mapping[str, Callable[[Transaction, Transaction], str]] = {
     "Restart": lambda before, after: "restart",
     "Resume": lambda before, after: "resume",
     "Retry": lambda before, after: "retry",
-    "Hold": lambda before, after: "person",
-    "Release": lambda before, after: "person",
-    "Park": lambda before, after: "person",
+    "Hold": _by_whom,
+    "Release": _by_whom,
+    "Park": _by_whom,
     "Settle": lambda before, after: "settled",
 }
 
@@ -106,6 +133,7 @@ def _values(
     return {
         "event": event,
         "amount": money(after.amount_minor, after.currency),
+        "kind": catalogue().word("kind", after.kind),
         "card": after.masked_pan,
         "reference": after.reference,
         "stan": after.stan,
@@ -133,9 +161,10 @@ def _quoted(error: Text) -> Text:
 
 
 def _news(before: Transaction | None, after: Transaction) -> Text:
-    """The evidence that this row added; "" where it added none (then the sentence says "?")."""
+    """The evidence that this row added, or the piece that it only repeated; "" where there is none ("?")."""
     known = len(before.evidence) if before else 0
-    return evidence_text(after.evidence[known:])
+    repeated = [piece for piece in after.evidence if piece.what == after.last_error][-1:]
+    return evidence_text(after.evidence[known:] or repeated)
 
 
 def evidence_text(evidence: Sequence[Evidence]) -> Text:

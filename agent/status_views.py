@@ -49,6 +49,7 @@ class Views:
         self.sessions: Callable[[], Mapping[str, Any]] = dict  # each lane's session; the daemon gives it
         self.extra: Callable[[], list[dict[str, Any]]] = list  # conditions of what watches; the daemon gives them
         self.plan_objection: Callable[[], str] = str  # why a plan lets no sale start; the daemon gives it
+        self.keys: Callable[[], dict[str, Any]] = dict  # what the data keys are wrapped under; the daemon gives it
         self.watch: Callable[[], dict[str, Any]] = dict  # alerts, plans, self test; the daemon gives it
         self._loop = loop
         self._links = links
@@ -78,7 +79,7 @@ class Views:
 
     def status(self) -> dict[str, Any]:
         """The whole status."""
-        return {**snapshot(self._loop, self._scene(FINISHED_MAX)), "watch": self.watch()}
+        return {**snapshot(self._loop, self._scene(FINISHED_MAX)), "keys": self.keys(), "watch": self.watch()}
 
     def ended(self) -> list[tuple[int, Transaction]]:
         """What ended last, the latest first, each with the number of its last record."""

@@ -48,13 +48,15 @@ class StrayDesk:
             self._hand(*self._queue.popleft())
 
     async def _work(self) -> None:
-        while self._queue:
-            exchange_id, stray = self._queue[0]  # removed after the verdict: a cancelled check loses nothing
-            verdict = await self._judge(stray.body)
-            self._queue.popleft()
-            self._hand(exchange_id, dataclasses.replace(stray, mac=verdict))
+        try:
+            while self._queue:
+                exchange_id, stray = self._queue[0]  # removed after the verdict: a cancelled check loses nothing
+                verdict = await self._judge(stray.body)
+                self._queue.popleft()
+                self._hand(exchange_id, dataclasses.replace(stray, mac=verdict))
+        finally:
+            self._worker = None  # at once: what comes before `_worked` is called needs another one
 
     def _worked(self, task: asyncio.Task[None]) -> None:
-        self._worker = None
         if not task.cancelled():
             task.result()  # an error of ours must not vanish with the task

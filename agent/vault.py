@@ -8,44 +8,36 @@ Rules not to break:
    (NIST SP 800-38D, 8.3); a terminal with 1,000 sales a day needs 11,000 years.
 3. No text, repr or error of this file holds a key or a plain body.
 
-Key file: mode 0600 or 0400, either exactly 32 raw bytes, or lines of base64 (44 characters, `#` comments): the
-first key seals, the others only open what they sealed before (rotation: the new key comes on top). A line
-`destroyed ID BASE64` is what is left of a destroyed key: its chain code's key, which proves that old records were
-not altered and opens none of them.
+What a key file looks like stands in agent/key_file.py.
 
 A sealed blob: version (1 byte, 01) | key id (4) | nonce (12) | ciphertext and tag (plain + 16).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import hmac
 import os
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from agent.durable_file import create_durably, rename_durably, replace_durably
-from protocol.errors import AgentError
+from agent.key_file import KeyFile, Keyring
+from agent.key_material import KEY_BYTES, KEY_ID_BYTES, derive, id_of
+from agent.vault_error import VaultError
 
-KEY_BYTES = 32
-KEY_ID_BYTES = 4
+if TYPE_CHECKING:
+    from agent.key_envelope import Envelope
+    from agent.key_wrapper import KeyWrapper
+
+__all__ = ["Vault", "VaultError"]
+
 NONCE_BYTES = 12
 TAG_BYTES = 16
-DESTROYED = "destroyed"
 BLOB_VERSION = b"\x01"
 _HEADER_BYTES = len(BLOB_VERSION) + KEY_ID_BYTES + NONCE_BYTES
-
-
-class VaultError(AgentError):
-    """A key file cannot be used, or a sealed body does not open with the keys at hand."""
-
-    code = "E-VAULT"
 
 
 class Vault:
@@ -54,55 +46,57 @@ class Vault:
     def __init__(
         self,
         keys: Sequence[bytes],
-        unsettled: tuple[Path, Path] | None = None,
         destroyed: Mapping[str, bytes] | None = None,
-        key_file: Path | None = None,
+        file: KeyFile | None = None,
+        *,
+        fresh: bool = False,
     ) -> None:
-        """`unsettled`: (new, final) name of a key file that is being created, see `settle`.
+        """`destroyed`: chain keys by key id. `file`: where the keys came from; without it they cannot be changed.
 
-        `destroyed`: chain keys by key id. `key_file`: where the keys came from; without it they cannot be changed.
+        `fresh`: the file is new and waits for `settle`.
         """
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise VaultError(f"a key must have {KEY_BYTES} bytes", "restore the key file from its backup")
-        self._take(keys, destroyed or {})
-        self._key_file = key_file
-        self._unsettled = unsettled
+        self._take(Keyring(tuple(keys), destroyed or {}))
+        self._file = file
+        self._fresh = fresh
 
-    def _take(self, keys: Sequence[bytes], destroyed: Mapping[str, bytes]) -> None:
-        self._seal_keys = {_key_id(key): AESGCM(_derive(key, b"seal")) for key in keys}
-        self._chain_keys = {_key_id(key): _derive(key, b"chain") for key in keys} | dict(destroyed)
-        self._current = _key_id(keys[0])
+    def _take(self, ring: Keyring) -> None:
+        self._seal_keys = {id_of(key): AESGCM(derive(key, b"seal")) for key in ring.keys}
+        self._chain_keys = {id_of(key): derive(key, b"chain") for key in ring.keys} | dict(ring.destroyed)
+        self._current = id_of(ring.keys[0])
 
     def __repr__(self) -> str:
         return f"Vault(key_id={self.key_id!r})"
 
     @classmethod
-    def open(cls, key_file: Path) -> Vault:
-        """The vault of an existing key file. Raises VaultError, with what to do, if it cannot be used."""
-        keys, destroyed = _load(key_file)
-        return cls(keys, destroyed=destroyed, key_file=key_file)
+    def open(cls, key_file: Path, wrappers: Sequence[KeyWrapper] = ()) -> Vault:
+        """The vault of an existing key file. Raises VaultError, with what to do, if it cannot be used.
+
+        `wrappers`: what it may be wrapped under; the first wraps what is written.
+        """
+        file = KeyFile(key_file, wrappers)
+        ring = file.load()
+        return cls(ring.keys, ring.destroyed, file)
 
     @classmethod
-    def open_or_create(cls, key_file: Path, belongs_to: Iterable[Path]) -> Vault:
+    def open_or_create(cls, key_file: Path, belongs_to: Iterable[Path], wrappers: Sequence[KeyWrapper] = ()) -> Vault:
         """The vault of `key_file`; on the very first start a new key.
 
         `belongs_to`: journal and high-water file. If the key is missing while one of them exists, it was lost,
         and nothing is created. A new key has the name `<key file>.new` until `settle`: a power cut in the middle of
         a first start therefore does not look like a lost journal.
         """
-        waiting = key_file.with_name(key_file.name + ".new")
+        file = KeyFile(key_file, wrappers)
         if key_file.exists():
-            return cls.open(key_file)
-        if waiting.exists():
-            return cls(_load(waiting)[0], unsettled=(waiting, key_file), key_file=key_file)
-        left = [path for path in belongs_to if path.exists()]
-        if left:
-            raise VaultError(
-                f"key file {key_file} is missing, but {left[0]} exists",
-                "restore the key file from its backup; without it the card data of pending reversals cannot be read",
-            )
-        _create_key(waiting)
-        return cls(_load(waiting)[0], unsettled=(waiting, key_file), key_file=key_file)
+            return cls.open(key_file, wrappers)
+        if not file.waiting.exists():
+            left = [path for path in belongs_to if path.exists()]
+            if left:
+                hint = "restore the key file from its backup; without it card data of pending items is unreadable"
+                raise VaultError(f"key file {key_file} is missing, but {left[0]} exists", hint)
+            file.create()
+        return cls(file.load_waiting().keys, file=file, fresh=True)
 
     @property
     def key_id(self) -> str:
@@ -112,18 +106,23 @@ class Vault:
     @property
     def fresh(self) -> bool:
         """True while the key is new and nothing relies on it yet: a journal may be created."""
-        return self._unsettled is not None
+        return self._fresh
 
     def settle(self) -> None:
         """Gives a new key file its final name: from now on a missing journal means a lost journal."""
-        if self._unsettled is None:
-            return
-        waiting, final = self._unsettled
-        try:
-            rename_durably(waiting, final)
-        except OSError as error:
-            raise VaultError(f"key file {final} cannot be created: {error.strerror}") from error
-        self._unsettled = None
+        if self._fresh and self._file is not None:
+            self._file.settle()
+        self._fresh = False
+
+    @property
+    def wrapped_under(self) -> str:
+        """The name of what the key file is wrapped under; empty: it is in clear."""
+        return self._file.source if self._file is not None else ""
+
+    @property
+    def wraps_under(self) -> str:
+        """The name of what the next writing of it will be wrapped under; empty: nothing is configured."""
+        return self._file.wanted_source if self._file is not None else ""
 
     def knows(self, key_id: str) -> bool:
         """Whether chains made with this key can be checked."""
@@ -138,42 +137,67 @@ class Vault:
         """Whether the key of this sealed body was destroyed on purpose: nobody can read it any more."""
         return self.keys().get(blob[1 : 1 + KEY_ID_BYTES].hex()) == "destroyed"
 
-    def rotate(self) -> str:
+    def envelope(self) -> Envelope | None:
+        """What the next change of the key file is written with; None: in clear. It may take as long as the source does,
+        and another thread may do it. Raises VaultError."""
+        return self._changeable().envelope()
+
+    def check(self) -> None:
+        """Opens the key file once more, as the next start will. Slow as `envelope`. Raises VaultError."""
+        self._changeable().check()
+
+    def rotate(self, envelope: Envelope | None = None) -> str:
         """Makes a new key that seals from now on; the old ones still open. Gives its id.
 
-        The key file is written and forced to the disk first. Raises VaultError; then everything is as before.
+        `envelope`: made before, else it is made now. The key file is written and forced to the disk first. Raises
+        VaultError; then everything is as before.
         """
-        keys, destroyed = self._unchanged()
-        self._replace([os.urandom(KEY_BYTES), *keys], destroyed)
+        file = self._changeable()
+        ring = file.unchanged()
+        self._replace(file, Keyring((os.urandom(KEY_BYTES), *ring.keys), ring.destroyed), envelope)
         return self._current
 
-    def destroy_old(self) -> list[str]:
-        """Destroys all keys but the one that seals; what they sealed can never be read again. Gives their ids."""
-        keys, destroyed = self._unchanged()
-        gone = {_key_id(key): _derive(key, b"chain") for key in keys[1:]}
-        self._replace(keys[:1], {**destroyed, **gone})
+    def destroy_old(self, envelope: Envelope | None = None) -> list[str]:
+        """Destroys all keys but the one that seals; what they sealed can never be read again. Gives their ids.
+
+        `envelope` and errors as for `rotate`.
+        """
+        file = self._changeable()
+        ring = file.unchanged()
+        gone = {id_of(key): derive(key, b"chain") for key in ring.keys[1:]}
+        self._replace(file, Keyring(ring.keys[:1], {**ring.destroyed, **gone}), envelope)
         return list(gone)
 
-    def _unchanged(self) -> tuple[list[bytes], dict[str, bytes]]:
-        """What the key file holds, if that is what we work with: nothing that somebody put there is overwritten."""
-        if self._key_file is None or self._unsettled is not None:
-            raise VaultError("the keys of this vault cannot be changed", "start the agent once with its key file")
-        keys, destroyed = _load(self._key_file)
-        if [_key_id(key) for key in keys] != list(self._seal_keys):
-            hint = "restart the agent, so that it works with the file as it is now"
-            raise VaultError(f"key file {self._key_file} was changed since it was read", hint)
-        return keys, destroyed
+    def wrap(self, envelope: Envelope | None = None) -> None:
+        """Writes the same keys anew, as the configuration wants them wrapped. `envelope` and errors as for `rotate`."""
+        file = self._changeable()
+        if not file.wanted_source:
+            raise VaultError("nothing is configured to wrap the keys under", "name it in [[keys.wrapping]], restart")
+        file.replace(file.unchanged(), envelope or file.envelope(), same_age=True)
 
-    def _replace(self, keys: Sequence[bytes], destroyed: Mapping[str, bytes]) -> None:
-        assert self._key_file is not None
-        lines = [base64.b64encode(key).decode() for key in keys]
-        lines += [f"{DESTROYED} {key_id} {base64.b64encode(rest).decode()}" for key_id, rest in destroyed.items()]
-        try:
-            replace_durably(self._key_file, "".join(f"{line}\n" for line in lines).encode())
-        except OSError as error:
-            hint = "check the directory and its rights; nothing was changed"
-            raise VaultError(f"key file {self._key_file} cannot be written: {error.strerror}", hint) from error
-        self._take(keys, destroyed)
+    def unwrap(self) -> None:
+        """Writes the same keys anew, in clear. Raises VaultError; then everything is as before."""
+        file = self._changeable()
+        file.replace(file.unchanged(), None, same_age=True)
+
+    def copy_keys(self, target: Path) -> None:
+        """A new file with the same keys in clear, for the safe. Raises VaultError."""
+        file = self._changeable()
+        file.copy(file.unchanged(), target)
+
+    def sweep(self) -> None:
+        """Removes what a power cut left beside the key file. Only who holds the journal may. Raises VaultError."""
+        if self._file is not None:
+            self._file.sweep()
+
+    def _changeable(self) -> KeyFile:
+        if self._file is None or self._fresh:
+            raise VaultError("the keys of this vault cannot be changed", "start the agent once with its key file")
+        return self._file
+
+    def _replace(self, file: KeyFile, ring: Keyring, envelope: Envelope | None) -> None:
+        file.replace(ring, envelope or file.envelope())
+        self._take(ring)
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
         """`plain`, readable only with this key and the same `context` (the identity of its row)."""
@@ -202,73 +226,3 @@ class Vault:
         if key is None:
             raise VaultError(f"key {key_id} is not in the key file", "add the old key as a further line")
         return hmac.digest(key, data, "sha256")
-
-
-def _derive(key: bytes, purpose: bytes) -> bytes:
-    """A key for one purpose (one block of HKDF-Expand, RFC 5869: HMAC(key, info | 01))."""
-    return hmac.digest(key, b"pos-reversal-agent " + purpose + b"\x01", "sha256")
-
-
-def _key_id(key: bytes) -> str:
-    return hashlib.sha256(_derive(key, b"id")).hexdigest()[: 2 * KEY_ID_BYTES]
-
-
-def _load(key_file: Path) -> tuple[list[bytes], dict[str, bytes]]:
-    """The keys, and what is left of destroyed ones. Raises VaultError."""
-    try:
-        status = os.stat(key_file)
-        content = key_file.read_bytes()
-    except OSError as error:
-        raise VaultError(
-            f"key file {key_file} cannot be read: {error.strerror}", "restore it from its backup"
-        ) from error
-    _refuse_open_to_others(key_file, status)
-    if len(content) == KEY_BYTES:
-        return [content], {}
-    keys: list[bytes] = []
-    destroyed: dict[str, bytes] = {}
-    for number, line in _key_lines(content):
-        word, _, rest = line.decode("ascii", "replace").partition(" ")
-        if word == DESTROYED:
-            key_id, _, chain_key = rest.partition(" ")
-            destroyed[key_id] = _decode_line(key_file, number, chain_key.encode("ascii", "replace"))
-        else:
-            keys.append(_decode_line(key_file, number, line))
-    return keys, destroyed
-
-
-def _refuse_open_to_others(key_file: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise VaultError(f"key file {key_file} is not a regular file")
-    if status.st_mode & 0o077:
-        raise VaultError(
-            f"key file {key_file} has mode {stat.S_IMODE(status.st_mode):04o}: others may read it",
-            f"chmod 0600 {key_file}, and change the key if others could have read it",
-        )
-
-
-def _key_lines(content: bytes) -> list[tuple[int, bytes]]:
-    numbered = ((number, line.strip()) for number, line in enumerate(content.splitlines(), 1))
-    return [(number, line) for number, line in numbered if line and not line.startswith(b"#")]
-
-
-def _decode_line(key_file: Path, number: int, line: bytes) -> bytes:
-    try:
-        key = base64.b64decode(line, validate=True)
-    except binascii.Error:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise VaultError(
-            f"key file {key_file}, line {number}: not {KEY_BYTES} bytes in base64",
-            "restore the key file from its backup",
-        )
-    return key
-
-
-def _create_key(path: Path) -> None:
-    try:
-        create_durably(path, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
-    except OSError as error:
-        raise VaultError(
-            f"key file {path} cannot be created: {error.strerror}", "check the directory and its rights"
-        ) from error

@@ -13,9 +13,9 @@ Rules:
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import cache
 from itertools import takewhile
 from types import MappingProxyType
@@ -40,6 +40,8 @@ class Message:
 
     mti: str
     fields: Mapping[int, str]
+    # What it was packed to, and by whom: a request is packed to be checked, to be reversed and to be sent.
+    _packed: tuple[Codec, bytes] | None = dataclasses.field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
@@ -95,6 +97,12 @@ class Codec:
 
     def pack(self, message: Message) -> bytes:
         """Gives the bytes from the MTI to the last element. Raises MessageError when a value does not fit."""
+        if message._packed is None or message._packed[0] is not self:
+            object.__setattr__(message, "_packed", (self, self._pack(message)))
+        assert message._packed is not None
+        return message._packed[1]
+
+    def _pack(self, message: Message) -> bytes:
         if not is_valid(message.mti):
             raise MessageError("message type must be four digits of ISO 8583", field=0)
         document = {"t": message.mti}
@@ -113,7 +121,23 @@ class Codec:
 
     def unpack(self, body: bytes) -> Message:
         """Gives the message that these bytes are, to the last byte. Raises MessageError when they are none."""
+        return self._message(*self._decode(body))
+
+    def locate(self, body: bytes) -> dict[int, tuple[int, int]]:
+        """Gives offset and length in bytes of each element's data, its length indicator excluded; 0: MTI, 1: bitmap.
+
+        Raises MessageError when the bytes are no message.
+        """
+        return _places(self._decode(body)[1])
+
+    def unpack_and_locate(self, body: bytes) -> tuple[Message, dict[int, tuple[int, int]]]:
+        """Gives both. Raises MessageError."""
         decoded, encoded, plans = self._decode(body)
+        return self._message(decoded, encoded, plans), _places(encoded)
+
+    def _message(
+        self, decoded: dict[str, str], encoded: Mapping[str, Mapping[str, bytes]], plans: Mapping[str, _Plan]
+    ) -> Message:
         mti = decoded.pop("t")
         if not is_valid(mti):
             raise MessageError("no message type of ISO 8583", field=0)
@@ -131,23 +155,6 @@ class Codec:
                     raise MessageError("is not written the one right way", plan.field, _offset(encoded, key))
             fields[plan.field] = text
         return Message(mti, fields)
-
-    def locate(self, body: bytes) -> dict[int, tuple[int, int]]:
-        """Gives offset and length in bytes of each element's data, its length indicator excluded; 0: MTI, 1: bitmap.
-
-        Raises MessageError when the bytes are no message.
-        """
-        found: dict[int, tuple[int, int]] = {}
-        offset = 0
-        for key, raw in self._decode(body)[1].items():
-            offset += len(raw["len"])
-            size = len(raw["data"])
-            if key == "1":
-                found[1] = (found[1][0], found[1][1] + size)
-            else:
-                found[_number(key)] = (offset, size)
-            offset += size
-        return found
 
     def fields_in(self, body: bytes) -> tuple[list[int], int]:
         """Gives the elements that the bitmap of a message names, and the offset where the first of them starts.
@@ -202,6 +209,21 @@ class Codec:
             plans = {**plans, key: plan.other}
 
 
+def _places(encoded: Mapping[str, Mapping[str, bytes]]) -> dict[int, tuple[int, int]]:
+    """Gives offset and length of each element's data."""
+    found: dict[int, tuple[int, int]] = {}
+    offset = 0
+    for key, raw in encoded.items():
+        offset += len(raw["len"])
+        size = len(raw["data"])
+        if key == "1":
+            found[1] = (found[1][0], found[1][1] + size)
+        else:
+            found[_number(key)] = (offset, size)
+        offset += size
+    return found
+
+
 def _number(key: str) -> int:
     """Gives the number of an element from pyiso8583's key: "t" is 0 (MTI), "p" 1 (bitmap)."""
     number = {"t": 0, "p": 1}.get(key)
@@ -217,7 +239,7 @@ def _offset(encoded: Mapping[str, Mapping[str, bytes]], wanted: str) -> int:
 def _plan(packing: Packing) -> _Plan:
     """Works out how one element is checked, written by us, and described to pyiso8583."""
     form = packing.format
-    other = _plan(replace(packing, pad=packing.pad_accept, pad_accept="")) if packing.pad_accept else None
+    other = _plan(dataclasses.replace(packing, pad=packing.pad_accept, pad_accept="")) if packing.pad_accept else None
     return _Plan(
         packing=packing,
         field=packing.field,

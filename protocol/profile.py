@@ -160,7 +160,7 @@ def _sections(
     yield "codec", lambda: codec
     yield "request", lambda: read_request(root.table("request"), fields)
     yield "kinds", lambda: read_kinds(root.table("kinds"), fields)
-    yield "reversal", lambda: read_reversal(root.table("reversal"), fields)
+    yield "reversal", lambda: read_reversal(root.table("reversal"), fields, codec)
     yield "mac", lambda: read_mac(root.table("mac"), packings, codec, bitmap, approved())
     yield "responses", lambda: read_responses(root.table("responses"), catalogue)
     yield "matching", lambda: read_matching(root.table("matching"), fields)

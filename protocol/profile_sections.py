@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from protocol.elements import Format, Packing, element, parse_format
-from protocol.iso8583 import Codec
+from protocol.errors import MessageError
+from protocol.iso8583 import Codec, Message
 from protocol.rules import (
     EnvelopeRules,
     Kind,
@@ -226,8 +227,8 @@ def _kind(name: str, table: Table, fields: frozenset[int]) -> Kind:
 _SLOT_KEYS = ("reason_field", "stamp_field", "local_time_field", "local_date_field")
 
 
-def read_reversal(table: Table, fields: frozenset[int]) -> ReversalRules:
-    """Reads [reversal]."""
+def read_reversal(table: Table, fields: frozenset[int], codec: Codec) -> ReversalRules:
+    """Reads [reversal]. A reason is told in a place of a stored message: one that does not fit is an error here."""
     types = table.table("types")
     reasons = table.table("reasons")
     rules = ReversalRules(
@@ -257,9 +258,27 @@ def read_reversal(table: Table, fields: frozenset[int]) -> ReversalRules:
         number = table.number(key)
         if number and number not in fields:
             table.complain(key, f"{number} is not an element of this profile")
+    for name, code in rules.reasons.items():
+        _fits(reasons, name, code, rules.reason_field, codec)
+    if rules.reason_after_refusal:
+        _fits(table, "reason_after_refusal", rules.reason_after_refusal, rules.reason_field, codec)
     reasons.done()
     table.done()
     return rules
+
+
+def _fits(table: Table, key: str, code: str, field: int, codec: Codec) -> None:
+    """Complains of a reason that the reason's element cannot hold, or that `render` could not put into its place."""
+    if field not in codec.packings:
+        return
+    try:
+        codec.pack(Message("0400", {field: code}))
+    except MessageError:
+        form = codec.packings[field].format
+        table.complain(key, f"{code!r} does not fit element {field} ({form.kind}{'.' * form.indicator}{form.length})")
+        return
+    if not (code.isascii() and code.isalnum()):
+        table.complain(key, f"{code!r} is not made of letters and digits")
 
 
 def _reversal_type(table: Table, mti: str) -> str:

@@ -112,6 +112,23 @@ def reason_code(profile: Profile, reason: str) -> str:
     return code
 
 
+def reason_of_try(frozen: FrozenReversal, profile: Profile, reason: str, *, refused: bool) -> str:
+    """Gives the code that the next try tells; "" where the stored message keeps its own.
+
+    `refused`: the host answered the last try and did not take it; the profile may want to say so.
+    A code that does not fit the stored message (the profile was changed since) never keeps a reversal from leaving.
+    """
+    rules = profile.reversal
+    code = rules.reason_after_refusal if refused and rules.reason_after_refusal else rules.reasons.get(reason, "")
+    for slot in frozen.slots:
+        if slot.name == "reason" and code:
+            try:
+                _spliced(slot, code)
+            except MessageError:
+                return ""
+    return code
+
+
 def identity_of(request: Message) -> dict[str, str]:
     """Gives what an answer is compared with: MTI and elements by number, none of them secret."""
     identity = {"mti": request.mti}
@@ -183,9 +200,10 @@ def _learnt_facts(learnt: Learnt) -> dict[str, str]:
 def _frozen(profile: Profile, message: Message) -> FrozenReversal:
     """Gives the message as exact bytes with its slots; what a try may change is no part of its identity."""
     body = profile.codec.pack(message)
-    if profile.codec.unpack(body) != message:
+    unpacked, places = profile.codec.unpack_and_locate(body)
+    if unpacked != message:
         raise MessageError("the reversal does not unpack to itself")
-    slots = _slots(profile, message, body)
+    slots = _slots(profile, message, places)
     changing = {slot.name for slot in slots} | {str(profile.reversal.reason_field)}
     return FrozenReversal(
         body=body,
@@ -243,10 +261,9 @@ def _refuse_tracks(request: Message, values: Mapping[int, str]) -> None:
             raise MessageError("track data would be stored in the reversal", field=number)
 
 
-def _slots(profile: Profile, message: Message, body: bytes) -> tuple[Slot, ...]:
-    """Gives the places that `render` may fill, in the order of the bytes."""
+def _slots(profile: Profile, message: Message, places: Mapping[int, tuple[int, int]]) -> tuple[Slot, ...]:
+    """Gives those of the places that `render` may fill, in the order of the bytes."""
     rules, codec = profile.reversal, profile.codec
-    places = codec.locate(body)
     names = {
         rules.reason_field: "reason",
         rules.stamp_field: "7",

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,21 +21,23 @@ ROOT = Path(__file__).parents[1]
 # virtual packages: cryptography needs cffi-backend named.
 _PYTHON = ("serial", "usb", "construct", "crcmod", "cryptography", "cffi-backend", "pyudev")
 INCLUDED = ("python3", *(f"python3-{name}" for name in _PYTHON))
+# What a machine with systemd has besides.
+SYSTEMD = ("systemd", "systemd-sysv")
 DEADLINE_S = 60.0
 MAKE_DEADLINE_S = 900.0
 
 
-def archive() -> Path:
-    """The clean root as a tar file. Skips the test where none can be made."""
+def archive(more: Sequence[str] = ()) -> Path:
+    """The clean root as a tar file, `more`: packages that it holds besides. Skips the test where none can be made."""
     if os.getuid() != 0:
         pytest.skip("a clean Debian root needs root: sudo make test")
     for command in ("debootstrap", "dpkg-deb", "apt-get", "chroot"):
         if shutil.which(command) is None:
             pytest.skip(f"no {command} here: apt-get install debootstrap dpkg")
     mirror, release = source()
-    target = ROOT / "build" / f"root-{release}.tar"
+    target = ROOT / "build" / f"{'-'.join(('root', release, *more))}.tar"
     if not target.exists():
-        _make(mirror, release, target)
+        _make(mirror, release, target, (*INCLUDED, *more))
     return target
 
 
@@ -59,11 +61,11 @@ def _release() -> str:
     pytest.skip("/etc/os-release names no release")
 
 
-def _make(mirror: str, release: str, target: Path) -> None:
+def _make(mirror: str, release: str, target: Path, packages: Sequence[str]) -> None:
     tree = target.with_suffix(".making")
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
-    command = ["debootstrap", "--variant=minbase", f"--include={','.join(INCLUDED)}", release, str(tree), mirror]
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", release, str(tree), mirror]
     with target.with_suffix(".log").open("wb") as log:
         done = subprocess.run(command, stdout=log, stderr=log, timeout=MAKE_DEADLINE_S, check=False)
     subprocess.run(["umount", "-l", str(tree / "proc"), str(tree / "sys")], capture_output=True, check=False)
@@ -79,17 +81,24 @@ def _make(mirror: str, release: str, target: Path) -> None:
     shutil.rmtree(tree)
 
 
-class DebianRoot:
-    """One clean root; `close` ends what was started in it."""
+class Inside:
+    """A Debian tree in which commands are run; `path`: where it lies."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory
-        directory.mkdir()
-        subprocess.run(["tar", "-C", str(directory), "-xpf", str(archive())], check=True, capture_output=True)
-        # As on a machine with an init system: init scripts may be run.
-        self.policy = self.file("/usr/sbin/policy-rc.d")
-        self.policy.write_text("#!/bin/sh\nexit 0\n")
-        self.policy.chmod(0o755)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prefix(self) -> list[str]:
+        """What stands before a command that is to run inside."""
+        return ["chroot", str(self.path)]
+
+    def file(self, path: str) -> Path:
+        """A file of it."""
+        return self.path / path.lstrip("/")
+
+    def log(self) -> str:
+        """What the daemon said, where the init script started it."""
+        log = self.file("/var/log/reversald.log")
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def run(
         self, *command: str, check: bool = True, env: Mapping[str, str] | None = None
@@ -102,7 +111,7 @@ class DebianRoot:
             **(env or {}),
         }
         done = subprocess.run(
-            ["chroot", str(self.path), *command],
+            [*self.prefix(), *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -117,17 +126,8 @@ class DebianRoot:
 
     def install(self, package: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """dpkg --install, without any network."""
-        shutil.copy(package, self.path / "tmp" / package.name)
+        shutil.copy(package, self.file(f"/tmp/{package.name}"))
         return self.run("dpkg", "--install", f"/tmp/{package.name}", check=check)
-
-    def file(self, path: str) -> Path:
-        """A file of it."""
-        return self.path / path.lstrip("/")
-
-    def log(self) -> str:
-        """What the daemon said, where the init script started it."""
-        log = self.file("/var/log/reversald.log")
-        return log.read_text(errors="replace") if log.exists() else ""
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
         """Waits for a condition."""
@@ -135,6 +135,19 @@ class DebianRoot:
         while not holds():
             assert time.monotonic() < deadline, f"{what}\n{self.log()}"
             time.sleep(0.05)
+
+
+class DebianRoot(Inside):
+    """A clean root; `close` ends what was started in it. `more`: packages that it holds besides."""
+
+    def __init__(self, directory: Path, more: Sequence[str] = ()) -> None:
+        super().__init__(directory)
+        directory.mkdir()
+        subprocess.run(["tar", "-C", str(directory), "-xpf", str(archive(more))], check=True, capture_output=True)
+        # As on a machine with an init system: init scripts may be run.
+        self.policy = self.file("/usr/sbin/policy-rc.d")
+        self.policy.write_text("#!/bin/sh\nexit 0\n")
+        self.policy.chmod(0o755)
 
     def close(self) -> None:
         """Ends the daemon, if its pid file names one that runs in this root; removes the tree."""

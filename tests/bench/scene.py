@@ -310,6 +310,12 @@ def memory_mb(pid: int) -> dict[str, float]:
     return {"rss": found["Rss"], "pss": found["Pss"], "private": private, "anonymous": found["Anonymous"]}
 
 
+def memory_peak_mb(pid: int) -> float:
+    """The most that was ever resident, in MB: the kernel keeps it, and asking for it disturbs nothing (VmHWM)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
 def cpu_ms(pid: int) -> float:
     """Milliseconds of CPU that all threads of a process have used, to the nanosecond (schedstat)."""
     tasks = Path(f"/proc/{pid}/task").iterdir()

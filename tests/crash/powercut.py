@@ -111,11 +111,16 @@ class Disk:
 
 
 def record(directory: Path, count: int, *more: str) -> list[Call]:
-    """The calls of one run of the worker in `directory`; skips the test where there is no strace."""
+    """The calls of one run of the journal's worker in `directory`; skips the test where there is no strace."""
+    return record_of("tests.crash.journal_worker", directory, count, "run", str(directory), str(count), "0", *more)
+
+
+def record_of(module: str, directory: Path, count: int, *arguments: str) -> list[Call]:
+    """The same of any module that says `ack NUMBER` on its standard output, `count` times."""
     if shutil.which("strace") is None:
         pytest.skip("no strace; to run this test: apt install strace")
     trace = directory.with_name("trace")
-    worker = [sys.executable, "-m", "tests.crash.journal_worker", "run", str(directory), str(count), "0", *more]
+    worker = [sys.executable, "-m", module, *arguments]
     strace = ["strace", "-y", "-xx", "-s", "9999999", "-e", f"trace={_CALLS}", "-o", str(trace)]
     output = trace.with_name("output")
     with output.open("wb") as stream:

@@ -73,6 +73,39 @@ def test_an_application_that_talks_to_the_host_itself_reports_or_is_reversed(
     agree(host, bench)
 
 
+@pytest.mark.parametrize(
+    ("code", "mac", "outcome"),
+    [("00", "unchecked", "reversing"), ("00", "invalid", "reversing"), ("51", "unchecked", "declined")],
+)
+def test_a_reported_approval_that_nobody_authenticated_is_reversed(
+    bench: AgentBench, code: str, mac: str, outcome: str
+) -> None:
+    """A host with a MAC proves its approvals; a refusal may come without one."""
+    bench.agent.call("transaction.begin", {"reference": "OWN", "amount_minor": 500, **CARD})
+    told = bench.agent.call("transaction.reply", {"reference": "OWN", "response_code": code, "mac": mac})
+    assert told["outcome"] == outcome
+
+
+def test_the_same_reference_with_another_card_is_another_sale_and_refused(bench: AgentBench, host: HostServer) -> None:
+    """Else a till whose numbers begin anew would be told that a stranger's sale is its own."""
+    first = bench.sale("R1")
+    again = {"reference": "R1", "amount_minor": 1250}
+    assert bench.agent.call("transaction.run", again)["id"] == first["id"]
+    assert bench.agent.call("transaction.run", {**again, **CARD})["repeated"]
+    other = {**again, **CARD, "pan": "6222021234567890128"}
+    assert "A-REFERENCE-USED" in refusal(bench, "transaction.run", other)
+    assert len(host.ledger.rows()) == 1
+
+
+def test_a_lane_that_only_warns_says_how_much_is_owed_in_both_languages(bench: AgentBench, host: HostServer) -> None:
+    host.faults.add("0200", "drop-reply")
+    host.faults.add("reversal", "code", count=None, value="96")
+    bench.sale("R1")
+    told = bench.sale("R2")
+    assert told["warning"] == "reversals owed: 1; new sales go on"
+    assert told["warning_zh"] == "未完成冲正 1 笔，可继续交易"
+
+
 def test_a_status_is_told_also_when_the_sale_is_unknown(bench: AgentBench) -> None:
     assert "A-NO-REFERENCE" in refusal(bench, "transaction.status", {"reference": "NEVER"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import resource
@@ -14,12 +15,14 @@ from typing import Any
 
 import pytest
 
+from agent.key_file import KeyFile
 from hwsim.host import HostServer
 from hwsim.host.settings import HostSettings
 from tests.agent_bench import AgentBench
 from tests.card_canary import Canary, Secret
 from tests.e2e.test_gateway import GATEWAY
 from tests.pos_client import PosClient, free_port
+from tests.secure_element import SecureElement
 
 pytestmark = pytest.mark.slow
 
@@ -81,15 +84,27 @@ class Scene:
         self.port = free_port()
         text = self.bench.configuration.read_text() + GATEWAY.format(port=self.port, when_refused="decline")
         text += ALERTS.format(directory=directory)
+        self.element = SecureElement(directory.parent / f"{directory.name}-element")
+        text += self.element.table
         self.bench.configuration.write_text(text.replace("[agent]", '[agent]\nlog_level = "debug"'))
         (directory / "tmp").mkdir()
         self.environment = {"TMPDIR": str(directory / "tmp")}
         self.witness = Witness(directory / "run" / "agent.sock")
         self.said = b""
         self.key = Secret("MAC key", KEY_HEX)
+        self.keys = {Secret("wrapping key", self.element.key_file.read_bytes().hex())}
 
     def start(self) -> None:
         self.bench.agent.start(self.environment)
+
+    def note_keys(self) -> None:
+        """The data keys as they are now, and the file key that they lie under: none of them may be seen anywhere."""
+        file = self.directory / "state" / "data.key"
+        ring = KeyFile(file, [self.element.wrapper()]).load()
+        token = next(line.split()[3] for line in file.read_bytes().splitlines() if line.startswith(b"wrapped "))
+        file_key = self.element.wrapper().unwrap("program", base64.b64decode(token))
+        found = {"data key": ring.keys, "destroyed key's rest": ring.destroyed.values(), "file key": [file_key]}
+        self.keys |= {Secret(name, key.hex()) for name, keys in found.items() for key in keys}
 
     def command(self, *arguments: str) -> None:
         """reversalctl, whatever it says."""
@@ -192,7 +207,7 @@ def hand_out(scene: Scene) -> None:
     scene.command("reconcile", "--csv", str(out / "books.csv"))
     scene.command("form", item, "--output", str(out / "form.html"))
     scene.command("export", str(out / "copy.db"))
-    scene.command("keys", "rotate")
+    handle_keys(scene)
     for arguments in (
         ["report", "--text"],
         ["explain", "--item", item],
@@ -209,6 +224,23 @@ def hand_out(scene: Scene) -> None:
     assert {"case.tar.gz", "item.tar.gz", "report.html", "report.csv", "form.html", "copy.db"} <= made, scene.said[
         -2000:
     ]
+
+
+def handle_keys(scene: Scene) -> None:
+    """All that is done with keys, by an element that says them aloud where it fails."""
+    scene.note_keys()
+    for arguments in (["rotate"], ["wrap"], ["list"], ["check"], ["destroy"], ["destroy", "--now"], ["rotate"]):
+        scene.command("keys", *arguments)
+        scene.command("--json", "keys", *arguments)
+        scene.note_keys()
+        scene.element.be("fails")
+        scene.command("keys", *arguments)
+        scene.witness.call(f"keys.{arguments[0]}", {})
+        scene.element.be("garbage")
+        scene.command("--json", "keys", *arguments)
+        scene.element.be("well")
+    scene.note_keys()
+    assert len({secret.digits for secret in scene.keys}) > 10
 
 
 def crash(scene: Scene) -> None:
@@ -228,7 +260,7 @@ def test_no_card_data_in_anything_that_is_left_behind(scene: Scene) -> None:
     misuse(scene)
     hand_out(scene)
     misconfigure(scene)
-    canary = Canary([*SECRETS, Secret("PIN block", PIN_BLOCK)])
+    canary = Canary([*SECRETS, Secret("PIN block", PIN_BLOCK), *scene.keys])
     found = canary.found_in_process(scene.bench.agent.pid)
     crash(scene)
     scene.start()
@@ -242,6 +274,7 @@ def test_no_card_data_in_anything_that_is_left_behind(scene: Scene) -> None:
     for part in ("reversald.log", "case.tar.gz/", "second.db", "told.jsonl", "metrics.prom", "status.html", "copy.db"):
         assert any(part in where for where in canary.searched), part
     assert any("log.txt" in where for where in canary.searched)
+    assert any("state/data.key" in where for where in canary.searched)
     assert not found, "\n".join(found)
 
 

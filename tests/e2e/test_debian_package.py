@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import json
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hwsim.host import HostServer
-from hwsim.host.keys import UNIONPAY_MAK_DOUBLE
-from tests.agent_bench import CARD, CONFIGURATION
 from tests.debian_root import DebianRoot, archive
-
-ROOT = Path(__file__).parents[2]
-PACKAGE = "pos-reversal-agent"
-STATE = "/var/lib/reversald"
-OVERRIDE = "/etc/reversald/remove-although-pending"
-REASON = "Li Wei, shop 12: terminal is scrapped, the bank booked by hand"
+from tests.installed_agent import (
+    OVERRIDE,
+    PACKAGE,
+    REASON,
+    STATE,
+    answers,
+    built,
+    configure,
+    items,
+    owe,
+    state_of_package,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-
-
-def built(directory: Path, version: str) -> Path:
-    command = [sys.executable, "udev/make_deb.py", "--version", version, "--output", str(directory)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    if "could not be had" in done.stderr:
-        pytest.skip(f"the wheels to ship cannot be had here: {done.stderr}")
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.strip())
 
 
 @pytest.fixture(scope="module")
@@ -48,65 +41,12 @@ def root(tmp_path: Path, packages: tuple[Path, Path]) -> Iterator[DebianRoot]:
     clean.close()
 
 
-def configure(root: DebianRoot, host: HostServer) -> None:
-    """As a technician would: written by root, read by the daemon."""
-    owner = root.file(STATE).stat()
-    text = CONFIGURATION.format(
-        directory="/x",
-        confirm="by-application",
-        confirm_timeout_s=60,
-        reserve_bytes=1 << 20,
-        mirror="",
-        profile="unionpay-pos",
-        hosts=f'"{host.address}"',
-        mac="software",
-        mac_key='mac_key_file = "/etc/reversald/mac.key"',
-        more="",
-        reply_timeout_s=0.5,
-        overtake_window_s=1.0,
-    )
-    text = text.replace('"/x/state"', f'"{STATE}"').replace('"/x/run"', '"/run/reversald"')
-    root.file("/etc/reversald/reversald.toml").write_text(text)
-    key = root.file("/etc/reversald/mac.key")
-    key.write_text(UNIONPAY_MAK_DOUBLE.hex())
-    key.chmod(0o600)
-    subprocess.run(["chown", f"{owner.st_uid}:{owner.st_gid}", str(key)], check=True)
-
-
-def items(root: DebianRoot) -> list[dict[str, object]]:
-    done = root.run("reversalctl", "--json", "list", check=False)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"id"')]
-
-
-def answers(root: DebianRoot) -> bool:
-    return root.run("reversalctl", "--json", "list", check=False).returncode == 0
-
-
-def owe(root: DebianRoot, host: HostServer) -> None:
-    """A sale whose answer is lost, and a host that does not acknowledge."""
-    host.faults.add("0200", "drop-reply")
-    host.faults.add("reversal", "drop-reply", count=None)
-    sale = {"lane": "main", "reference": "R1", "amount_minor": 1250, **CARD}
-    program = (
-        "import sys; sys.path.insert(0, '/usr/lib/pos-reversal-agent')\n"
-        "from agent.client import AgentClient\n"
-        f"AgentClient().call('transaction.run', {sale!r})\n"
-    )
-    root.run("/usr/bin/python3", "-c", program)
-    assert [one["state"] for one in items(root)] == ["reversing"]
-
-
 def started(root: DebianRoot, host: HostServer, package: Path) -> None:
     """Installed, configured, running."""
     root.install(package)
     configure(root, host)
     root.run("/etc/init.d/reversald", "start")
     root.until(lambda: answers(root), "the daemon answers")
-
-
-def state_of_package(root: DebianRoot) -> str:
-    done = root.run("dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Version}", PACKAGE, check=False)
-    return done.stdout.strip()
 
 
 def test_the_same_sources_give_the_same_package(packages: tuple[Path, Path], tmp_path: Path) -> None:

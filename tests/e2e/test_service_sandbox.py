@@ -15,6 +15,7 @@ import pytest
 
 from agent.client import AgentClient, UnreachableError
 from hwsim.host import HostServer
+from tests.secure_element import SecureElement
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60.0
@@ -60,10 +61,10 @@ def allowed() -> set[str]:
     return calls
 
 
-def traced(directory: Path, host: str) -> set[str]:
-    """The system calls of a daemon that starts, makes a sale, answers questions and stops."""
+def traced(directory: Path, host: str, more: str = "") -> set[str]:
+    """The system calls of a daemon that starts, makes a sale, rotates its keys, answers questions and stops."""
     configuration, trace = directory / "reversald.toml", directory / "trace"
-    configuration.write_text(CONFIGURATION.format(host=host))
+    configuration.write_text(CONFIGURATION.format(host=host) + more)
     strace = [needs("strace", "strace"), "-f", "-qq", "-o", str(trace)]
     command = [*strace, sys.executable, "-m", "agent", "--config", str(configuration)]
     with (directory / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
@@ -71,6 +72,7 @@ def traced(directory: Path, host: str) -> set[str]:
             pid = _pid(agent, process)
             sale = agent.run("2024-0001", 1250, pan="6200000000000005", expiry="3012", pos_entry_mode="012")
             assert sale["outcome"] == "completed"
+            agent.call("keys.rotate", {})
             agent.agent_reload()
         os.kill(pid, signal.SIGTERM)
         process.wait(DEADLINE_S)
@@ -96,3 +98,14 @@ def test_the_daemon_gets_on_with_the_system_calls_that_its_service_allows(tmp_pa
         made = traced(tmp_path, host.address)
     assert {"fdatasync", "connect", "epoll_wait"} <= made
     assert made - calls - OF_ROOT_ONLY == set()
+
+
+def test_a_program_that_wraps_the_keys_can_be_started_with_the_system_calls_that_the_service_allows(
+    tmp_path: Path,
+) -> None:
+    element = SecureElement(tmp_path / "element")
+    with HostServer("iso87") as host:
+        made = traced(tmp_path, host.address, element.table)
+    assert element.runs == ["wrap", "unwrap", "unwrap", "wrap", "unwrap"]
+    assert {"execve", "setsid", "kill"} <= made
+    assert made - allowed() - OF_ROOT_ONLY == set()

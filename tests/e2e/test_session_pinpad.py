@@ -11,7 +11,7 @@ import pytest
 from hwsim.agent_process import DemoError
 from hwsim.bench import Bench
 from hwsim.host import HostServer
-from hwsim.host.keys import UNIONPAY_MAK_SINGLE, UNIONPAY_MASTER_KEY
+from hwsim.host.keys import UNIONPAY_MAK_DOUBLE, UNIONPAY_MAK_SINGLE, UNIONPAY_MASTER_KEY
 from hwsim.host.settings import HostSettings
 from tests.agent_bench import AgentBench, agree
 
@@ -22,11 +22,11 @@ OTHER_MASTER = "404142434445464748494A4B4C4D4E4F"
 CHECKOUT = '[checkout]\nreader = "reader"\npinpad = "pinpad"\nprinter = "printer"\n'
 
 
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    """A host that hands out a new single-length MAC key with each sign-on."""
+@pytest.fixture(params=[UNIONPAY_MAK_SINGLE, UNIONPAY_MAK_DOUBLE], ids=["single-length", "double-length"])
+def host(request: pytest.FixtureRequest) -> Iterator[HostServer]:
+    """A host that hands out a new MAC key of that length with each sign-on."""
     settings = HostSettings(
-        mac_key=UNIONPAY_MAK_SINGLE, mac_on_all_replies=True, rotate_keys=True, require_sign_on=True, check_batch=True
+        mac_key=request.param, mac_on_all_replies=True, rotate_keys=True, require_sign_on=True, check_batch=True
     )
     with HostServer(settings=settings) as server:
         yield server

@@ -253,6 +253,9 @@ class Watch:
             self._same_key(item, lane, message)
         if item.reversal is not None:
             changed = _differences(item.reversal, message)
+            reason, refused = lane.profile.reversal.reason_field, lane.profile.reversal.reason_after_refusal
+            if refused and message.get(reason) == refused:  # the host has answered a try, and the profile says so
+                changed = [number for number in changed if number != reason]
             _hold(not changed, "reversal-changed", f"elements {changed} of {item.txn_id} differ from the first try")
         if lane.profile.reversal.repeats:
             repeat = message.mti[3] in "135"

@@ -61,6 +61,7 @@ class Desk:
             "reversal.show": self._show,
             "reversal.why": self._why,
             **{f"reversal.{name}": self._acted(name) for name in ("hold", "release", "park", "retry")},
+            **{f"transaction.{name}": self._decided(name) for name in ("complete", "reverse")},
             "reversal.settle": self._settle,
             "reversal.confirm": self._confirm,
         }
@@ -95,6 +96,13 @@ class Desk:
             return self.items[params["id"]]
 
         return act
+
+    def _decided(self, name: str) -> Method:
+        def decide(peer: Any, params: dict[str, Any]) -> Any:
+            self.asked.append((name, params))
+            return {}
+
+        return decide
 
     def _settle(self, peer: Any, params: dict[str, Any]) -> Any:
         self.asked.append(("settle", params))

@@ -19,7 +19,7 @@ STORY_DEADLINE_S = 20.0
 TICK_S = 0.15
 
 # Names of the link's own tasks.
-LANE_TASKS = ("exchange on", "listener on", "probe of", "strays of")
+LANE_TASKS = ("exchange on", "probe of", "strays of")
 
 TPDU = bytes.fromhex("6000030000")
 HEADER = bytes.fromhex("602200000000")

@@ -123,6 +123,9 @@ class StillLoop:
         mine = [txn for txn in self._pending if txn.lane == lane.name and txn.state in (State.REVERSING, State.PARKED)]
         return lane.gate.objection(len(mine), sum(txn.amount_minor for txn in mine), 0) if mine else ""
 
+    def unreadable_lanes(self) -> set[str]:
+        return set()
+
     def orphaned_lanes(self) -> set[str]:
         return {txn.lane for txn in self._pending} - set(self.lanes)
 

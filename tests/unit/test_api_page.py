@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -43,6 +44,19 @@ def test_every_error_code_of_the_sources_is_explained_and_no_other() -> None:
     assert len(raised) > 60
     assert raised - told == set()
     assert told - raised == set()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_a_shell_example_works_as_it_is_printed(page: str) -> None:
+    """A request is one line with its end; socat leaves half a second after its input unless it is told to wait."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    examples = re.findall(r"^(?:\$ )?(echo|printf) ([^|]*)\|\s+socat (.*)$", text, re.MULTILINE)
+    assert len(examples) == text.count("| socat") + len(re.findall(r"\|\n\s+socat", text)) > 0
+    for command, words, options in examples:
+        request = json.loads(words.strip().removeprefix("'").removesuffix("'"))
+        assert (command, "\n" in words.strip()) == ("echo", False)
+        assert request["id"]
+        assert re.match(r"-t [0-9]+ - UNIX", options)
 
 
 def test_every_method_stands_in_the_table_of_rights(methods: set[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +13,8 @@ from agent.journal_contract import JournalUnreadable, Stored
 from agent.lane import Gate, Order, RefusedError
 from agent.loop import Loop
 from agent.outcomes import Lost, Replied, Stray, Unsent
-from agent.records import State, Transaction
+from agent.records import State, Transaction, dump
+from protocol.frozen import replace
 from protocol.iso8583 import Message
 from protocol.profile import load_profile
 from tests.bench.scene import entry, owed
@@ -68,7 +70,7 @@ def test_everything_is_sent_once_and_oldest_first() -> None:
     world = restarted(stored(), gate=Gate(count=0))
     world.later(3600)
     for left in range(COUNT, 0, -1):
-        assert world.loop.objection(world.lane) == f"{left} reversals are owed, 0 allowed"
+        assert world.loop.objection(world.lane) == f"reversals owed: {left}, allowed: 0"
         assert len(world.loop.pending()) == left
         assert in_memory(world) <= FRESH_MAX
         acknowledged(world)
@@ -86,6 +88,14 @@ def test_what_waits_is_whole_to_its_readers() -> None:
     assert (waiting.reference, waiting.outcome) == ("ref-100", "reversing")
     assert world.loop.find("main", "ref-100") == whole(waiting)
     assert [txn.id for txn in world.loop.of_lane("main")] == [f"main-{number}" for number in range(1, COUNT + 1)]
+
+
+@pytest.mark.parametrize(
+    "txn_id", ["main-1", "main-01", "main-", "main-x", "other-7", "main-²", "main--1", "main-1-1", ""]
+)
+def test_a_sketch_bears_the_very_id_of_its_item(txn_id: str) -> None:
+    facts = dump(replace(owed(PROFILE, "main", "12345678", 7), id=txn_id))
+    assert Sketch(json.loads(facts), lambda _: pytest.fail("nothing needs to be read")).id == txn_id
 
 
 def test_its_number_is_not_given_out_again() -> None:
@@ -158,6 +168,9 @@ def test_an_unreadable_one_that_waits_calls_a_person() -> None:
     world = restarted(journal)
     assert list(world.loop.unreadable) == ["main-7"]
     assert len(world.loop.pending()) == 9
+    with pytest.raises(RefusedError, match="cannot be read"):
+        world.loop.begin("main", Order("R", "sale", 100, CARD))
+    world.loop.lanes["main"].warn_only = True  # a shop that sells on while it owes still does not know what it owes
     with pytest.raises(RefusedError, match="cannot be read"):
         world.loop.begin("main", Order("R", "sale", 100, CARD))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.cli import EX_USAGE, main
+from agent.lane import RefusedError
 from agent.status import snapshot
 from agent.status_alive import writer
 from agent.status_text import columns
@@ -17,7 +18,7 @@ from tests.unit.cli_bench import Desk, run, serving
 from tests.unit.status_samples import PANS, StillLoop, begun_before, evidence, owed, parked, scene, status_writer
 
 STORY = [{"seq": 4, "at_utc": "2026-01-02T03:04:05.000Z", "event": "Begin", "state": "begun"}]
-TOLD = {"text_en": "Sale of CNY 12.50 begun.", "text_zh": "交易开始。"}
+TOLD = {"text_en": "Begun: sale of CNY 12.50.", "text_zh": "消费开始。"}
 
 
 def items() -> list[dict[str, Any]]:
@@ -158,7 +159,7 @@ def test_why_tells_cause_money_evidence_next_step_and_story(desk: Any) -> None:
         "Do (bank):",
         "Type:",
         "What happened:",
-        "Sale of",
+        "Begun: sale of",
     ):
         assert part in out
     assert all(columns(line) <= 80 for line in out.splitlines())
@@ -166,7 +167,7 @@ def test_why_tells_cause_money_evidence_next_step_and_story(desk: Any) -> None:
 
 def test_why_in_chinese_uses_the_words_of_the_field(desk: Any) -> None:
     _, out, _ = run(*desk[1], "--language", "zh", "why", "main-7")
-    for word in ("冲正原因", "流水号", "批次号", "终端号", "商户号", "应答码", "交易开始"):
+    for word in ("冲正原因", "流水号", "批次号", "终端号", "商户号", "应答码", "消费开始"):
         assert word in out
 
 
@@ -185,11 +186,72 @@ def test_a_reference_or_stan_given_for_an_id_leads_to_its_item(desk: Any) -> Non
 # --- acting ---
 
 
+def test_reload_says_what_is_in_force_now_or_why_nothing_changed(tmp_path: Path) -> None:
+    answers: list[Any] = [{"reloaded": "/etc/reversald/reversald.toml", "lanes": ["main", "till-2"]}]
+
+    def reload(peer: Any, params: dict[str, Any]) -> Any:
+        if answers:
+            return answers.pop()
+        raise RefusedError("A-RESTART", "only a restart can change agent.run_dir", "systemctl restart reversald")
+
+    with serving(tmp_path / "s", {"agent.reload": reload}):
+        line = ("--socket", str(tmp_path / "s"), "--language")
+        status, out, err = run(*line, "zh", "reload")
+        assert (status, out, err) == (0, "已采用新配置：/etc/reversald/reversald.toml；通道：main, till-2\n", "")
+        status, out, err = run(*line, "en", "reload")
+    assert (status, out) == (65, "")
+    assert "agent.run_dir" in err
+    assert "systemctl restart reversald" in err
+
+
 def test_retry_waits_for_the_result_and_shows_it(desk: Any) -> None:
     status, out, _ = run(*desk[1], "retry", "main-8")
     assert status == 0
     assert "3" in out
     assert ("retry", {"id": "main-8"}) in desk[0].asked
+
+
+def test_why_tells_tries_that_ended_alike_once_and_with_full_all_of_them(desk: Any) -> None:
+    told = {"at_utc": STORY[0]["at_utc"], "state": "reversing", "text_zh": "发送"}
+    bench = desk[0]
+    for number in range(1, 9):
+        bench.timeline.append({**told, "seq": 2 * number, "event": "Wake", "ended": "", "text_en": f"Try {number}."})
+        lost = {"event": "Lost", "tries": number, "ended": "lost", "text_en": f"Nothing came of {number}."}
+        bench.timeline.append({**told, "seq": 2 * number + 1, **lost})
+    _, short, _ = run(*desk[1], "why", "main-7")
+    _, full, _ = run(*desk[1], "why", "--full", "main-7")
+    assert "Tries 2 to 7 ended as try 1 did." in short
+    assert "[4-15]" in short
+    assert [number for number in range(1, 9) if f"Try {number}." in short] == [1, 8]
+    assert [number for number in range(1, 9) if f"Try {number}." in full] == list(range(1, 9))
+
+
+@pytest.mark.parametrize(("answer", "method"), [("handed-over", "complete"), ("not-handed-over", "reverse")])
+def test_decide_says_for_the_application_whether_the_sale_took_place(tmp_path: Path, answer: str, method: str) -> None:
+    undecided = parked(id="main-9", undecided=True, cause="not-confirmed", reference="R9")
+    bench = Desk(snapshot(StillLoop(undecided), scene())["items"])
+    with serving(tmp_path / "s", bench.methods()):
+        status, out, _ = run("--socket", str(tmp_path / "s"), "decide", "main-9", answer)
+    assert status == 0
+    assert "main-9" in out
+    assert bench.asked == [(method, {"reference": "R9", "lane": "main"})]
+
+
+def test_decide_changes_nothing_where_nobody_asks(desk: Any) -> None:
+    status, _, err = run(*desk[1], "decide", "main-8", "handed-over")
+    assert status == 65
+    assert err.startswith("C-NOT-ASKED")
+    assert desk[0].asked == []
+
+
+def test_what_is_open_without_a_reversal_is_not_told_as_reversed(tmp_path: Path) -> None:
+    undecided = parked(id="main-9", undecided=True, cause="not-confirmed")
+    bench = Desk(snapshot(StillLoop(undecided), scene())["items"])
+    with serving(tmp_path / "s", bench.methods()):
+        for command in ("show", "why"):
+            _, out, _ = run("--socket", str(tmp_path / "s"), command, "main-9")
+            assert "Open because" in out
+            assert "Reversed because" not in out
 
 
 def test_retry_of_all_names_them(desk: Any) -> None:

@@ -278,3 +278,63 @@ def test_a_key_file_is_one_line_of_digits(tmp_path: Path) -> None:
     file.write_bytes(os.urandom(16))
     with pytest.raises(ValueError, match="holds no key"):
         read_key_file(file)
+
+
+# --- what the data keys are wrapped under ---
+
+
+def executable(directory: Path) -> Path:
+    program = directory / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    return program
+
+
+def wrapping(*lines: str) -> str:
+    return GOOD + "".join(f"\n[[keys.wrapping]]\n{line}\n" for line in lines)
+
+
+def test_sources_of_every_kind_are_read_in_their_order(tmp_path: Path) -> None:
+    program = executable(tmp_path)
+    text = wrapping(f'program = ["{program}", "slot 3"]', 'credential = "data-kek"', 'key_file = "wrapping.key"')
+    first, second, third = loaded(tmp_path, text).keys.wrappings
+    assert (first.program, first.timeout_s) == ((str(program), "slot 3"), 5.0)
+    assert second.credential == "data-kek"
+    assert third.key_file == tmp_path / "state/wrapping.key"
+
+
+def test_a_source_that_is_not_there_yet_is_no_error_of_the_configuration(tmp_path: Path) -> None:
+    """It may come with its medium: the start says so, with a status that makes the service manager try again."""
+    loaded(tmp_path, wrapping('program = ["/nonexistent/program"]', 'key_file = "/nonexistent/wrapping.key"'))
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "wrong"),
+    [
+        ("timeout_s = 5", "keys.wrapping[0]", "names no source"),
+        ('credential = "a"\nkey_file = "b"', "keys.wrapping[0]", "gives key_file and credential"),
+        ('credential = "../shadow"', "keys.wrapping[0].credential", "not acceptable"),
+        ('program = "/bin/true"', "keys.wrapping[0].program", "expected a list"),
+        ('program = ["true"]', "keys.wrapping[0].program", "is not absolute"),
+        ('program = ["/etc"]', "keys.wrapping[0].program", "cannot be executed"),
+        ('program = ["/bin/true"]\ntimeout_s = 31', "keys.wrapping[0].timeout_s", "0.1 .. 30"),
+        ('key_file = "data.key"', "keys.wrapping[0].key_file", "is the same file as keys.data_key_file"),
+        ('file = "x"', "keys.wrapping[0].file", "unknown key"),
+    ],
+)
+def test_a_source_that_cannot_be_meant_is_refused(tmp_path: Path, line: str, where: str, wrong: str) -> None:
+    text = wrapping(line)
+    found = problems(tmp_path, text)
+    assert wrong in found[where][1]
+    assert found[where][0] >= line_of(text, "[[keys.wrapping]]")
+
+
+def test_a_program_or_wrapping_key_that_others_could_use_is_refused(tmp_path: Path) -> None:
+    program, file = executable(tmp_path), tmp_path / "wrapping.key"
+    file.write_text("x")
+    text = wrapping(f'program = ["{program}"]', f'key_file = "{file}"')
+    program.chmod(0o775)
+    file.chmod(0o640)
+    found = problems(tmp_path, text)
+    assert "others may write to it" in found["keys.wrapping[0].program"][1]
+    assert "others may read it" in found["keys.wrapping[1].key_file"][1]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.diagnosis import DeviceFacts, LinkFacts, age_s, diagnose, error_code
+from agent.money_effect import EFFECTS
 from agent.records import Closing, State, Transaction
 from protocol.masking import scrub
 from tests.unit.status_samples import NOW, PANS, around, begun_before, evidence, owed, parked, transaction, utc
@@ -55,6 +56,20 @@ CASES: list[tuple[str, Transaction, dict[str, Any], str, str]] = [
     ("pad in the error", owed(last_error="E-MAC-DEVICE: gone"), {"mac_device": "pad"}, "D-PAD-MISSING", "shop"),
     ("pad unplugged", owed(attempts=0), {"mac_device": "pad", "devices": (PAD_GONE,)}, "D-PAD-MISSING", "shop"),
     ("held", owed(held=True, last_error=TIMEOUT), {}, "D-HELD", "engineer"),
+    (
+        "set aside",
+        parked(held=True, evidence=(evidence("held by agent", "its reversal cannot be made: too long"),)),
+        {},
+        "D-NOT-MADE",
+        "engineer",
+    ),
+    (
+        "held by one who is called agent",
+        owed(held=True, evidence=(evidence("held by agent", "ask"),)),
+        {},
+        "D-HELD",
+        "engineer",
+    ),
     ("parked", parked(evidence=(evidence("parked by anna", "ask"),)), {}, "D-PARKED", "engineer"),
     ("nobody knows", parked(cause="not-confirmed", attempts=0), {}, "D-NOT-CONFIRMED", "shop"),
     ("no reversal", parked(frozen=None, on_unknown="park", kind="refund"), {}, "D-NO-REVERSAL", "bank"),
@@ -64,6 +79,15 @@ CASES: list[tuple[str, Transaction, dict[str, Any], str, str]] = [
     ("reversed", transaction(state=State.REVERSED, acknowledged_with="00"), {}, "D-DONE", "nobody"),
     ("completed", transaction(state=State.COMPLETED), {}, "D-COMPLETED", "nobody"),
     ("declined", transaction(state=State.DECLINED), {}, "D-DECLINED", "nobody"),
+    ("void declined", transaction(state=State.DECLINED, kind="void"), {}, "D-NOT-GIVEN-BACK", "shop"),
+    ("refund reversed", transaction(state=State.REVERSED, kind="refund"), {}, "D-NOT-GIVEN-BACK", "shop"),
+    (
+        "hold reversed",
+        transaction(state=State.REVERSED, kind="preauth", acknowledged_with="00"),
+        {},
+        "D-DONE",
+        "nobody",
+    ),
     (
         "settled",
         transaction(state=State.SETTLED, closing=Closing("anna", "adjusted", "B-77", OLD)),
@@ -111,6 +135,39 @@ def test_an_approved_sale_that_is_reversed_means_a_charged_customer() -> None:
     assert "is charged until" in charged.money.en
     assert "may have been charged" in unknown.money.en
     assert "CNY 12.50" in unknown.money.zh
+
+
+@pytest.mark.parametrize("kind", [kind for kind, effect in EFFECTS.items() if effect in ("undoes", "gives")])
+@pytest.mark.parametrize("state", [state for state in State if state not in (State.NEW, State.SETTLED)])
+def test_of_a_void_or_refund_nobody_reads_that_the_customer_is_charged_for_it(kind: str, state: State) -> None:
+    """Nor that nothing is charged: what should have been undone still is."""
+    for code in ("", "00"):
+        found = diagnose(parked(kind=kind, state=state, response_code=code, attempts=1), around())
+        assert "charged" not in found.money.en
+        assert "扣款" not in found.money.zh
+
+
+def test_an_undecided_sale_is_told_with_the_command_that_decides_it() -> None:
+    """A retry would be refused, and it is not reversed before somebody speaks."""
+    found = diagnose(parked(undecided=True, cause="not-confirmed", response_code="00", attempts=0), around())
+    assert found.code == "D-NOT-CONFIRMED"
+    assert not any("retry" in text for text in (*found.commands, found.action.en, found.action.zh))
+    assert any(command.startswith("reversalctl decide main-1") for command in found.commands)
+
+
+@pytest.mark.parametrize("limit", [0, 30])
+def test_a_code_that_is_not_believed_is_shown_all_the_same(limit: int) -> None:
+    """The bank's service desk asks what its host said, whether its MAC was right or not."""
+    said = evidence("acknowledgement with MAC absent", "0410 with response code 25")
+    txn = parked(last_error=said.what, evidence=(said,)) if limit else owed(last_error=said.what, evidence=(said,))
+    found = diagnose(txn, around(park_after_attempts=limit))
+    assert any("0410 with response code 25 (original transaction not found)" in piece.en for piece in found.evidence)
+    assert any("25" in piece.zh and "不予采信" in piece.zh for piece in found.evidence)
+
+
+def test_a_limit_shows_what_the_last_try_met() -> None:
+    found = diagnose(parked(last_code="96"), around(park_after_attempts=30))
+    assert any("response code 96" in piece.en for piece in found.evidence)
 
 
 def test_a_young_failure_is_nobodys_job_and_an_old_one_is() -> None:

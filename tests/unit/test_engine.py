@@ -296,6 +296,25 @@ def test_an_acknowledgement_clears_nothing_unless_its_mac_verifies(mac: str) -> 
     assert not dialogue.record.sending
 
 
+def _reason(dialogue: Dialogue) -> str:
+    return dialogue.policy.profile.codec.unpack(dialogue.sent().body).get(39)
+
+
+def test_the_try_after_a_refusal_says_so_and_the_one_after_silence_gives_the_first_reason() -> None:
+    dialogue = tried()
+    assert _reason(dialogue) == "98"
+    assert _reason(dialogue.feed(answered("96", "reversal")).feed(Wake())) == "06"
+    assert _reason(dialogue.feed(TIMEOUT).feed(Wake())) == "98"
+
+
+def test_a_profile_that_was_changed_to_a_reason_that_does_not_fit_stops_no_reversal() -> None:
+    strict = policy()
+    reversal = replace(strict.profile.reversal, reasons={"timeout": "098"})
+    changed = replace(strict, profile=replace(strict.profile, reversal=reversal))
+    owed = Dialogue(transaction(), policy()).begun().feed(TIMEOUT).record
+    assert _reason(Dialogue(owed, changed).feed(Wake())) == "98"
+
+
 def test_a_code_that_calls_people_does_so_once_and_the_tries_go_on() -> None:
     dialogue = tried().feed(answered("87", "reversal"))
     assert dialogue.has(Alarm)
@@ -314,7 +333,8 @@ def _without_mac(*codes: str) -> Policy:
 
 @pytest.mark.parametrize(("codes", "state"), [((), State.REVERSING), (("12",), State.REVERSED)])
 def test_a_code_counts_without_a_mac_only_where_the_profile_says_so(codes: tuple[str, ...], state: State) -> None:
-    dialogue = Dialogue(transaction(), _without_mac(*codes)).begun().feed(TIMEOUT).feed(Wake())
+    dialogue = Dialogue(transaction(), _without_mac(*codes)).begun().feed(TIMEOUT)
+    dialogue.feed(Wake(), after_s=dialogue.policy.retry.overtake_window_s + 1)
     dialogue.feed(answered("12", "reversal", mac="absent"))
     assert dialogue.state is state
     assert dialogue.record.match_grade == ("full, no MAC" if codes else "")
@@ -383,11 +403,12 @@ def test_a_link_that_comes_up_starts_the_waits_anew() -> None:
     assert dialogue.record.failures_in_a_row == 0
 
 
-def test_original_not_found_means_try_again_while_the_original_may_still_arrive() -> None:
-    dialogue = tried().feed(answered("25", "reversal"))
+@pytest.mark.parametrize("code", ["12", "25"])
+def test_original_not_found_means_try_again_while_the_original_may_still_arrive(code: str) -> None:
+    dialogue = tried().feed(answered(code, "reversal"))
     assert dialogue.state is State.REVERSING
     window_s = dialogue.policy.retry.overtake_window_s
-    assert dialogue.feed(Wake(), after_s=window_s + 1).feed(answered("25", "reversal")).state is State.REVERSED
+    assert dialogue.feed(Wake(), after_s=window_s + 1).feed(answered(code, "reversal")).state is State.REVERSED
 
 
 def test_not_found_is_judged_by_when_the_try_left_not_by_when_its_answer_came() -> None:
@@ -424,8 +445,9 @@ def test_an_approved_advice_is_recognised_by_the_stamp_of_its_try() -> None:
     assert "7" not in dialogue.record.frozen.identity
 
 
-def test_an_original_that_is_approved_after_the_host_said_not_found_is_reversed_again() -> None:
-    dialogue = tried().feed(TIMEOUT).feed(Wake(), after_s=9999).feed(answered("25", "reversal"))
+@pytest.mark.parametrize("code", ["12", "25"])
+def test_an_original_that_is_approved_after_the_host_said_not_found_is_reversed_again(code: str) -> None:
+    dialogue = tried().feed(TIMEOUT).feed(Wake(), after_s=9999).feed(answered(code, "reversal"))
     assert dialogue.state is State.REVERSED
     dialogue.feed(answered("00", "request", awaited=False))
     assert dialogue.state is State.REVERSING

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 from agent.hostlink import Lost, Replied, Stray
+from agent.outcomes import MacVerdict
 from agent.standing import STRAYS_MAX
 from agent.strays import QUEUE_MAX, StrayDesk
 from protocol.rules import MacRules
@@ -133,6 +134,9 @@ def test_a_slow_check_of_a_stray_does_not_hold_up_the_answer() -> None:
         async def mac(self, data: bytes) -> bytes:
             return bytes(8)
 
+        def mac_now(self, data: bytes) -> bytes | None:
+            return None
+
         async def verify(self, data: bytes, mac: bytes) -> bool:
             if b"somebody" in data:
                 await self.release.wait()
@@ -154,6 +158,21 @@ def test_a_slow_check_of_a_stray_does_not_hold_up_the_answer() -> None:
         assert (await bench.strays.get())[1].mac == "valid"
 
     play(story, mac=MAC_RULES)
+
+
+def test_a_stray_that_comes_just_when_the_last_one_was_handed_on_does_not_stay() -> None:
+    async def story(bench: Bench) -> None:
+        handed: list[int | None] = []
+
+        async def judge(body: bytes) -> MacVerdict:
+            return "valid"
+
+        desk = StrayDesk("lane-1", judge, lambda number, stray: handed.append(number))
+        desk.take(1, Stray(OTHER, "unverified", "h:1"))
+        asyncio.get_running_loop().call_soon(desk.take, 2, Stray(OTHER, "unverified", "h:1"))
+        await bench.until(lambda: handed == [1, 2])
+
+    play(story)
 
 
 def test_what_cannot_be_checked_any_more_is_handed_on_unverified() -> None:
@@ -180,6 +199,9 @@ def test_strays_under_check_are_handed_on_when_the_link_closes() -> None:
     class Hung:
         async def mac(self, data: bytes) -> bytes:
             return bytes(8)
+
+        def mac_now(self, data: bytes) -> bytes | None:
+            return None
 
         async def verify(self, data: bytes, mac: bytes) -> bool:
             await asyncio.Event().wait()

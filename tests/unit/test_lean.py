@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -57,3 +58,11 @@ def test_a_daemon_without_tls_has_no_openssl_of_the_system_and_can_load_it_later
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "/nowhere.toml" in done.stderr
+
+
+def test_what_has_done_its_work_is_forgotten_and_can_be_had_again() -> None:
+    import colorsys
+
+    lean.forget(["colorsys", ABSENT])
+    assert "colorsys" not in sys.modules
+    assert importlib.import_module("colorsys") is not colorsys

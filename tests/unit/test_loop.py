@@ -13,7 +13,7 @@ from agent.lane import Gate, Lane, Listener, Order, RefusedError
 from agent.loop import Loop
 from agent.outcomes import Exchange, Lost, Unsent
 from agent.records import State, Transaction
-from tests.dialogue import PAN, policy
+from tests.dialogue import PAN, answered, policy
 from tests.simulation.memory_journal import MemoryJournal
 
 CARD = {"pan": PAN, "expiry": "3012", "pos_entry_mode": "012"}
@@ -172,7 +172,7 @@ def test_an_item_that_cannot_be_sent_goes_to_a_person_and_the_others_flow() -> N
     poison = world.loop.find("main", "POISON")
     assert poison
     assert poison.frozen
-    broken = replace(poison, reason="a reason that this host does not know")
+    broken = replace(poison, frozen=replace(poison.frozen, mti="no message type"))
     world.loop._book.live[poison.id] = replace(broken, wake_at=poison.wake_at)
     world.later(3600)
     after = world.loop.find("main", "POISON")
@@ -223,3 +223,16 @@ def test_a_reversal_of_its_own_number_takes_two_numbers_at_once() -> None:
     txn = world.loop.begin("main", order)
     assert (txn.stan, txn.own_stan) == ("000001", "000002")
     assert world.journal.counters()["stan:main"] == 2
+
+
+def test_a_retry_of_all_leaves_out_what_nobody_has_decided() -> None:
+    """It would be refused, and the others would not be tried."""
+    world = World(policy=replace(policy(), nobody_knows="park"))
+    undecided = world.loop.begin("main", Order("R1", "sale", 1250, CARD, driver="application"))
+    world.loop.handle(undecided.id, answered("00"))
+    world.later(121)
+    owed = world.begin("R2")
+    world.lose()
+    world.lose()
+    assert [txn.undecided for txn in world.loop.pending()] == [True, False]
+    assert world.loop.to_retry() == [owed.id]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
-from agent.events import Hold, Retry
+from agent.events import Hold, Noticed, Retry
 from agent.journal_contract import Entry, JournalFailed
 from agent.lane import Lane, Listener, Order, RefusedError
 from agent.loop import Loop
@@ -73,6 +74,52 @@ def test_outcomes_of_several_lanes_make_one_commit_before_anything_leaves() -> N
     assert commits == [0]
     assert world.seen[0].count(":reversing") == 6  # for each lane: the reversal is owed, its first try goes out
     assert [what for what in world.seen if what.startswith("leaves")] == [f"leaves {name}-1" for name in LANES]
+
+
+def test_messages_leave_before_anybody_is_told() -> None:
+    world = World()
+    world.three_sales()
+    world.loop.all_ended(world.under_way())
+    kinds = [what.split()[0] for what in world.seen]
+    assert kinds == ["commit", *["leaves"] * 3, *["told"] * 6]
+    assert world.seen[-6:] == [f"told {name}-1 reversing" for name in LANES for _ in range(2)]
+
+
+def test_what_a_message_decides_is_told_behind_what_was_decided_before_it() -> None:
+    """A link names the host that it chose while the message leaves; nobody hears of the older record last."""
+    world = World()
+    world.three_sales()
+    told: list[str] = []
+
+    class Wire(World):
+        def exchange(self, exchange: Exchange) -> None:
+            world.loop.handle(exchange.txn_id, Noticed("said while leaving", ""))
+
+        def changed(self, txn: Transaction) -> None:
+            told.append(f"{txn.id} {txn.sending} {len(txn.evidence)}")
+
+    world.loop._wire = world.loop._listener = Wire()  # type: ignore[assignment]
+    world.loop.all_ended(world.under_way()[:1])
+    assert told == ["a-1 False 0", "a-1 True 0", "a-1 True 1"]
+
+
+def test_a_word_that_fails_silences_no_later_turn() -> None:
+    world = World()
+    world.three_sales()
+
+    class FailsOnce(Listener):
+        heard: ClassVar[list[str]] = []
+
+        def changed(self, txn: Transaction) -> None:
+            self.heard.append(f"{txn.id} {txn.state}")
+            if len(self.heard) == 1:
+                raise RefusedError("A-TEST", "no")
+
+    world.loop._listener = FailsOnce()
+    with pytest.raises(RefusedError):
+        world.loop.all_ended(world.under_way()[:1])
+    world.loop.handle("b-1", Noticed("a frame", ""))
+    assert FailsOnce.heard == ["a-1 reversing", "a-1 reversing", "b-1 begun"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from agent.macs import MacUnavailable, NoMac, PinPad, PinPadMac, SoftwareMac
+from hwsim.host import macs
 from protocol.errors import AgentError, MacError
 from protocol.rules import MacRules
 
@@ -91,7 +92,33 @@ def test_the_pad_is_fed_what_the_algorithm_wants(rules: MacRules, expected: byte
     assert SESSION_KEY_HEX not in repr(provider) + provider.describe()
 
 
-@pytest.mark.parametrize("algorithm", ["up-ecb", "x99", "cmac-aes", "up-sm4", "nonsense", "none"])
+class DesPad:
+    """A PIN pad that knows one key: algorithm 3 with zero padding, computed by the simulated host's own code."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.asked: list[bytes] = []
+
+    def mac(self, data: bytes, session_key_hex: str) -> bytes:
+        self.asked.append(data)
+        key = self.key if len(self.key) == 16 else self.key * 2
+        return bytes(macs.x919(key, data))
+
+
+@pytest.mark.parametrize("key", [KEY, KEY[:8]])
+def test_the_pad_makes_the_unionpay_mac_with_keys_of_both_lengths(key: bytes) -> None:
+    """Double-length keys are what sign-on gives today; algorithm 3 of one block is triple DES of it."""
+    rules, pad = MacRules("up-ecb", "hex8", 64), DesPad(key)
+    provider = PinPadMac(rules, directly(pad), SESSION_KEY_HEX[: 2 * len(key)], 1.0)
+    expected = asyncio.run(SoftwareMac(rules, key).mac(DATA))
+    assert expected == macs.up_ecb(key, DATA)
+    assert asyncio.run(provider.mac(DATA)) == expected
+    assert asyncio.run(provider.verify(DATA, expected))
+    assert not asyncio.run(provider.verify(DATA + b"x", expected))
+    assert [len(fed) for fed in pad.asked[:2]] == ([8, 8] if len(key) == 16 else [16, 16])
+
+
+@pytest.mark.parametrize("algorithm", ["3des-cbc", "x99", "cmac-aes", "up-sm4", "nonsense", "none"])
 def test_an_algorithm_that_the_pad_cannot_do_is_refused_at_construction(algorithm: str) -> None:
     with pytest.raises(MacError, match=algorithm):
         PinPadMac(MacRules(algorithm, "binary8", 64), directly(FakePad({})), SESSION_KEY_HEX, 1.0)

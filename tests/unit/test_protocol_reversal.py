@@ -10,7 +10,7 @@ import pytest
 
 from protocol.errors import MessageError
 from protocol.iso8583 import Codec, Message
-from protocol.reversal import FrozenReversal, Learnt, Slot, freeze, kind_of, reason_code, render
+from protocol.reversal import FrozenReversal, Learnt, Slot, freeze, kind_of, reason_code, reason_of_try, render
 from protocol.templates import parse_template
 from protocol.tlv import pick_tags, read_tags
 from tests.unit.protocol_samples import CHIP, PAN, PIN_BLOCK, PROFILES, TRACK2, request_of, reversible, shipped
@@ -19,8 +19,9 @@ from tests.unit.protocol_samples import CHIP, PAN, PIN_BLOCK, PROFILES, TRACK2, 
 class _Forgetful(Codec):
     """A codec that loses the amount when it reads."""
 
-    def unpack(self, body: bytes) -> Message:
-        return super().unpack(body).with_fields({4: None})
+    def unpack_and_locate(self, body: bytes) -> tuple[Message, dict[int, tuple[int, int]]]:
+        message, places = super().unpack_and_locate(body)
+        return message.with_fields({4: None}), places
 
 
 NOTHING = Learnt()
@@ -80,7 +81,7 @@ def test_a_description_of_another_reversal_or_version_is_refused() -> None:
 def test_an_attempt_differs_from_the_frozen_bytes_in_its_slots_only(name: str, kind: str) -> None:
     frozen, _ = _frozen(name, kind)
     profile = shipped(name)
-    other = profile.reversal.reason_after_refusal
+    other = profile.reversal.reasons["customer"]
     body = render(frozen, repeat=True, reason_code=other, stamp="1122235959", local="1122235959", stan="000009")
     places = {index for slot in frozen.slots for index in range(slot.offset, slot.offset + slot.length)}
     assert len(body) == len(frozen.body)
@@ -194,6 +195,32 @@ def test_the_reason_is_told_in_the_hosts_code(reason: str, code: str) -> None:
     profile, request = request_of("unionpay-pos")
     assert reason_code(profile, reason) == code
     assert profile.codec.unpack(freeze(request, profile, reason).body).get(39) == code
+
+
+@pytest.mark.parametrize(
+    ("name", "refused", "code"),
+    [
+        ("unionpay-pos", False, "98"),
+        ("unionpay-pos", True, "06"),
+        ("unionpay-x919", True, "06"),
+        ("iso87-ascii", True, "68"),
+        ("iso93", True, "4021"),
+    ],
+)
+def test_after_a_refusal_the_reason_is_the_one_that_the_profile_wants_then(name: str, refused: bool, code: str) -> None:
+    frozen, profile = _frozen(name), shipped(name)
+    assert reason_of_try(frozen[0], profile, "timeout", refused=refused) == code
+
+
+@pytest.mark.parametrize("wrong", ["9", "123", "é8", "9 8"])
+def test_a_reason_that_does_not_fit_leaves_the_stored_one(wrong: str) -> None:
+    """The profile may have changed since: the reversal leaves all the same."""
+    frozen, _ = _frozen("unionpay-pos")
+    profile = shipped("unionpay-pos")
+    changed = replace(profile, reversal=replace(profile.reversal, reasons={"customer": wrong}))
+    assert reason_of_try(frozen, changed, "customer", refused=False) == ""
+    body = render(frozen, repeat=False, reason_code="")
+    assert profile.codec.unpack(body).get(39) == profile.codec.unpack(frozen.body).get(39)
 
 
 def test_an_unknown_reason_is_refused() -> None:

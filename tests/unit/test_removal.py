@@ -11,6 +11,7 @@ import pytest
 from agent import config
 from agent.journal import Journal
 from agent.journal_contract import Entry
+from agent.key_sources import wrappers
 from agent.removal import EX_OK, EX_REFUSED, RemovalError, main, pending, places, running
 from agent.vault import Vault
 
@@ -173,3 +174,92 @@ def test_asking_changes_nothing(shop: Shop) -> None:
     before = {path: path.read_bytes() for path in shop.state.iterdir() if path.suffix != ".lock"}
     shop.ask()
     assert {path: path.read_bytes() for path in shop.state.iterdir() if path.suffix != ".lock"} == before
+
+
+# --- with keys that are out of reach -----------------------------------------------------------
+
+
+AS_ASKED = {"reason": ""}
+HEAD = 2  # the number of the newest record
+
+
+def wrapped_away(shop: Shop, *, pending_count: int, head_seq: int, stopped: object) -> Shop:
+    """A journal under a wrapping key whose medium was taken out, and what the agent said last."""
+    file = shop.file.parent / "wrapping.key"
+    file.write_bytes(bytes(range(32)))
+    file.chmod(0o600)
+    text = shop.file.read_text() + f'\n[[keys.wrapping]]\nkey_file = "{file}"\n'
+    shop.file.write_text(text)
+    owing(shop)
+    vault = Vault.open(shop.state / "data.key", wrappers(config.load(shop.file).keys.wrappings))
+    vault.wrap()
+    items = [{"id": "till-1-1", "lane": "till-1", "state": "reversing", "amount": "CNY 12.50", "card": "6200**0005"}]
+    told = {"stopped": stopped, "pending_count": pending_count, "items": items[:pending_count]}
+    run_dir = shop.file.parent / "run"
+    run_dir.mkdir()
+    (run_dir / "status.json").write_text(json.dumps({**told, "store": {"head_seq": head_seq}}))
+    return shop
+
+
+def away(shop: Shop) -> Shop:
+    (shop.file.parent / "wrapping.key").unlink()
+    return shop
+
+
+def test_keys_that_are_wrapped_are_opened_as_the_configuration_says(shop: Shop) -> None:
+    there = wrapped_away(shop, pending_count=0, head_seq=HEAD, stopped=AS_ASKED)
+    assert places(there.file).wrappings == config.load(there.file).keys.wrappings
+    assert [one.id for one in pending(places(there.file))] == ["till-1-1"], "the journal itself is read where it can be"
+
+
+def test_where_the_key_is_out_of_reach_the_agents_last_word_counts(shop: Shop) -> None:
+    assert away(wrapped_away(shop, pending_count=0, head_seq=HEAD, stopped=AS_ASKED)).ask() == EX_OK
+
+
+def test_the_last_word_lists_what_is_pending(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert away(wrapped_away(shop, pending_count=1, head_seq=HEAD, stopped=AS_ASKED)).ask() == EX_REFUSED
+    assert "till-1-1  till-1  CNY 12.50  6200**0005  reversing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("head_seq", "stopped", "count"),
+    [(1, AS_ASKED, 0), (3, AS_ASKED, 0), (HEAD, None, 0), (HEAD, {"reason": "E-JOURNAL"}, 0), (HEAD, AS_ASKED, 2)],
+    ids=["recorded-since", "of-another-journal", "killed", "in-doubt", "not-all-listed"],
+)
+def test_a_word_that_may_not_be_the_last_counts_for_nothing(
+    shop: Shop, head_seq: int, stopped: object, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert away(wrapped_away(shop, pending_count=count, head_seq=head_seq, stopped=stopped)).ask() == EX_REFUSED
+    assert "wrapping.key cannot be read" in capsys.readouterr().err
+
+
+def test_no_word_at_all_counts_for_nothing(shop: Shop) -> None:
+    alone = away(wrapped_away(shop, pending_count=0, head_seq=HEAD, stopped=AS_ASKED))
+    (alone.file.parent / "run" / "status.json").write_text("{")
+    assert alone.ask() == EX_REFUSED
+    (alone.file.parent / "run" / "status.json").unlink()
+    assert alone.ask() == EX_REFUSED
+
+
+def test_a_key_in_clear_that_is_missing_is_not_out_of_reach(shop: Shop) -> None:
+    """It is lost: what the agent said does not make up for that."""
+    lost = wrapped_away(shop, pending_count=0, head_seq=HEAD, stopped=AS_ASKED)
+    (lost.state / "data.key").unlink()
+    assert lost.ask() == EX_REFUSED
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        '[keys]\nwrapping = "no table"',
+        "[[keys.wrapping]]\nkey_file = 7",
+        "[[keys.wrapping]]\nprogram = []",
+        '[[keys.wrapping]]\nprogram = ["x", 7]',
+        '[[keys.wrapping]]\ncredential = "a"\nkey_file = "b"',
+        'keys = "no table"',
+    ],
+)
+def test_a_source_that_cannot_be_made_out_does_not_hide_the_journal(shop: Shop, tables: str) -> None:
+    shop.file.write_text(tables + "\n" + CONFIGURATION if tables.startswith("keys") else CONFIGURATION + tables)
+    found = places(shop.file)
+    assert (found.journal, found.wrappings) == (shop.state / "money.db", ())

@@ -6,6 +6,9 @@ import grp
 import os
 import socket
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,50 @@ def test_another_group_than_our_own_is_given(path: Path) -> None:
     group = next(group for group in grp.getgrall() if group.gr_gid != os.getgid())
     with listen(path, 0o660, group.gr_name, 1):
         assert (path.stat().st_gid, mode_of(path)) == (group.gr_gid, 0o660)
+
+
+@contextmanager
+def acting_as(uid: int, gid: int) -> Iterator[None]:
+    """As far as files are concerned, another user in one group only."""
+    groups = os.getgroups()
+    try:
+        os.setgroups([])
+        os.setegid(gid)
+        os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(os.getuid())
+        os.setegid(os.getgid())
+        os.setgroups(groups)
+
+
+def may_connect(path: Path, uid: int, gid: int) -> bool:
+    with socket.socket(socket.AF_UNIX) as client, acting_as(uid, gid):
+        try:
+            client.connect(str(path))
+        except PermissionError:
+            return False
+    return True
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as others")
+@pytest.mark.parametrize("mode", [0o660, 0o600])
+def test_a_group_that_the_daemon_cannot_give_files_to_may_connect_and_nobody_else(mode: int) -> None:
+    """As in its service, which forbids chown, and where the daemon is no member."""
+    daemon, till, stranger = 65_001, 65_002, 65_003
+    group = next(group for group in grp.getgrall() if group.gr_gid not in (os.getgid(), daemon))
+    with tempfile.TemporaryDirectory() as name:
+        os.chown(name, daemon, daemon)
+        Path(name).chmod(0o755)
+        path = Path(name, "agent.sock")
+        with acting_as(daemon, daemon):
+            channel = listen(path, mode, group.gr_name, 8)
+        with channel:
+            assert (path.stat().st_gid, mode_of(path)) == (daemon, mode)
+            assert may_connect(path, daemon, daemon)
+            assert may_connect(path, till, group.gr_gid) == (mode == 0o660)
+            assert not may_connect(path, stranger, stranger)
+            assert not may_connect(path, stranger, daemon)
 
 
 def test_an_unknown_group_is_an_error_and_leaves_nothing(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent import cli_selftest, provision_trial
-from agent.config import Configuration
+from agent.config import Configuration, Wrapping
 from agent.config_watch import SelfTest
 from agent.events import Now
 from agent.lane import RefusedError
@@ -38,6 +38,12 @@ class Agent:
 
     def __init__(self, **devices: tuple[str, dict[str, Any] | None, str]) -> None:
         self._devices = devices or {"reader": ("reader", None, "")}
+        self.wrapping = {
+            "under": "wrapping program /x",
+            "wanted": "wrapping program /x",
+            "reached": True,
+            "problem": "",
+        }
         self.echo: dict[str, Any] | None = {"answered": True, "round_trip_ms": 12.5, "text": ""}
 
     def __call__(self, method: str, **params: Any) -> Any:
@@ -49,6 +55,10 @@ class Agent:
             return {"device": self._view(params["name"]), "passed": error is None, "seen": seen, "error": error}
         if method == "agent.status":
             raise NotPossible("A-SHOW")
+        if method == "keys.check":
+            if not self.wrapping:
+                raise NotPossible("no answer in 15 s")
+            return self.wrapping
         if self.echo is None:
             raise NotPossible("A-NO-ECHO")
         return self.echo
@@ -205,6 +215,60 @@ def test_a_host_that_does_not_answer_an_echo_fails(configuration: Configuration,
     without.echo = None
     assert results(bench(configuration, tmp_path, call=silent))["T-LINK"] == "fail"
     assert results(bench(configuration, tmp_path, call=without))["T-LINK"] == "pass"
+
+
+def wrapped(configuration: Configuration, wrapping: Wrapping) -> Configuration:
+    return replace(configuration, keys=replace(configuration.keys, wrappings=(wrapping,)))
+
+
+@pytest.mark.parametrize(
+    ("told", "result", "chinese"),
+    [
+        ({}, "pass", "包装程序 /x 可用"),
+        ({"under": ""}, "warn", "数据密钥尚未按配置包装"),
+        (
+            {"reached": False, "problem": "wrapping program /x did not answer and end within 5 s"},
+            "fail",
+            "5 秒内未应答",
+        ),
+    ],
+)
+def test_what_the_data_keys_are_wrapped_under_is_tried_by_the_agent(
+    configuration: Configuration, tmp_path: Path, told: dict[str, Any], result: str, chinese: str
+) -> None:
+    agent = Agent()
+    agent.wrapping |= told
+    seen = bench(wrapped(configuration, Wrapping(program=("/x",))), tmp_path, call=agent)
+    found = next(finding for finding in run(seen) if finding.code == "T-WRAPPING")
+    assert found.result == result
+    assert chinese in found.text.zh
+
+
+def test_an_element_slower_than_this_command_warns(configuration: Configuration, tmp_path: Path) -> None:
+    agent = Agent()
+    agent.wrapping.clear()
+    assert (
+        results(bench(wrapped(configuration, Wrapping(program=("/x",))), tmp_path, call=agent))["T-WRAPPING"] == "warn"
+    )
+
+
+def test_without_an_agent_or_anything_to_wrap_under_nothing_is_tried(
+    configuration: Configuration, tmp_path: Path
+) -> None:
+    assert "T-WRAPPING" not in results(bench(configuration, tmp_path))
+    dead = bench(wrapped(configuration, Wrapping(program=("/x",))), tmp_path, call=None, status=None)
+    assert results(dead)["T-WRAPPING"] == "warn"
+
+
+def test_a_wrapping_key_that_others_may_read_fails_and_one_that_is_away_is_for_the_agent_to_miss(
+    configuration: Configuration, tmp_path: Path
+) -> None:
+    file = tmp_path / "wrapping.key"
+    with_file = bench(wrapped(configuration, Wrapping(key_file=file)), tmp_path)
+    assert results(with_file)["T-KEYS"] == "pass"
+    file.write_text("x")
+    file.chmod(0o644)
+    assert results(with_file)["T-KEYS"] == "fail"
 
 
 def test_a_configuration_with_errors_fails_and_the_rest_goes_on(tmp_path: Path) -> None:

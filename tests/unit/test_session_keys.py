@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -97,9 +98,14 @@ def test_a_single_length_key_suits_the_pad_and_unionpays_own_mac() -> None:
     assert prove(PadKeys(UP, Pad().submit, 1.0), FORMS["40 bytes, single MAC key"]) == key_check_value(SINGLE_MAK)
 
 
+def test_a_double_length_key_suits_the_pad_and_unionpays_own_mac() -> None:
+    assert prove(PadKeys(UP, Pad().submit, 1.0), FORMS["40 bytes"]) == key_check_value(MAK)
+
+
 def test_a_key_that_the_pad_cannot_use_for_this_mac_is_refused() -> None:
+    other = replace(UP, mac=replace(UP.mac, algorithm="3des-cbc"))
     with pytest.raises(MacError, match="PIN pad computes"):
-        prove(PadKeys(UP, Pad().submit, 1.0), FORMS["40 bytes"])
+        prove(PadKeys(other, Pad().submit, 1.0), FORMS["40 bytes"])
 
 
 def test_a_key_too_short_for_the_mac_is_refused_at_the_sign_on_not_at_the_first_sale() -> None:

@@ -150,6 +150,16 @@ def test_no_evidence_file_and_no_form_holds_card_data(room: Room) -> None:
             assert shape not in page + written
 
 
+@pytest.mark.parametrize("kind", ["void", "completion-void", "preauth-void", "refund"])
+def test_the_form_of_a_void_or_refund_does_not_ask_the_bank_to_give_its_amount_back(kind: str) -> None:
+    """It may have been given back already: the bank is asked to look."""
+    txn = replace(parked(), kind=kind, attempts=0, last_try_utc="")
+    page = form(items([txn], StillLoop(txn), scene())[0], NOW.at_utc)
+    assert "give the amount back" not in page
+    assert "将款项退回持卡人" not in page
+    assert "last ?" not in page
+
+
 def test_the_form_says_all_that_the_bank_needs_and_loads_nothing() -> None:
     txn = replace(parked(), last_code="57", rrn="000000000042", approval_code="123456", reference="<R&1>")
     page = form(items([txn], StillLoop(txn), scene())[0], NOW.at_utc)

@@ -9,10 +9,12 @@ import pytest
 from agent.lane import RefusedError
 from agent.letterhead import Letterhead
 from agent.loop import Loop
+from agent.money_effect import EFFECTS
 from agent.records import State, Transaction
 from agent.rpc_socket import Peer
 from agent.slip_desk import SlipDesk, possible
-from agent.slips import NOTES, WORDS, slip
+from agent.slips import BY_EFFECT, NOTES, UNDECIDED, WORDS, slip, words
+from agent.status_text import columns
 from protocol.escpos import Line, Pair
 from tests.unit.status_samples import PANS, owed, parked, transaction
 
@@ -46,6 +48,7 @@ def desk(txn: Transaction, room: Room) -> SlipDesk:
     [
         (owed(), ["cancelled", "adjustment"]),
         (parked(), ["parked", "cancelled", "adjustment"]),
+        (parked(undecided=True), ["parked"]),
         (transaction(state=State.REVERSED), ["confirmed"]),
         (transaction(state=State.SETTLED), ["settled"]),
         (transaction(state=State.COMPLETED), []),
@@ -93,3 +96,25 @@ def test_a_slip_says_what_it_is_in_both_languages_without_card_data(what: str, n
     assert "000123" in told
     assert all(text in told for text in NOTES.get(note, ()))
     assert not any(pan in told for pan in PANS)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, effect in EFFECTS.items() if effect in ("undoes", "gives")])
+@pytest.mark.parametrize("what", ["cancelled", "confirmed", "declined", "parked", "adjustment"])
+def test_the_slip_of_a_failed_void_or_refund_promises_no_money(what: str, kind: str) -> None:
+    _, _, chinese, english = words(what, parked(kind=kind))
+    assert "nothing is charged" not in english
+    assert "goes back to your account. " not in english.replace("Nothing goes back to your account. ", "")
+    assert "未扣款" not in chinese
+    assert "将退回您" not in chinese
+
+
+def test_a_slip_of_an_undecided_sale_does_not_say_that_it_is_reversed() -> None:
+    title, _, _, english = words("parked", parked(undecided=True))
+    assert "冲正未确认" not in title
+    assert "confirm it, if not reverse it" in english
+
+
+def test_every_line_of_a_slip_fits_in_its_titles_width() -> None:
+    """A title is printed in double height only: 32 columns on the narrowest paper."""
+    tables = [WORDS, *BY_EFFECT.values(), {"undecided": UNDECIDED}]
+    assert all(columns(title) <= 32 for table in tables for entry in table.values() for title in entry[:2])

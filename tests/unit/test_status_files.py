@@ -74,6 +74,22 @@ def test_the_last_word_says_that_the_agent_was_stopped_and_why(tmp_path: Path) -
     assert life(told, 0.0) == "stopped"
 
 
+@pytest.mark.parametrize(
+    ("language", "severity", "said"),
+    [("en", "CRITICAL", "THE AGENT WAS STOPPED (as asked)"), ("zh", "严重", "系统已停止（按要求）")],
+)
+def test_the_text_that_outlives_its_writer_does_not_go_on_saying_that_all_is_well(
+    tmp_path: Path, language: str, severity: str, said: str
+) -> None:
+    status = status_writer(tmp_path)
+    status.write({**document(), "language": language})
+    status.stopped()
+    told = (tmp_path / "status.txt").read_text(encoding="utf-8")
+    assert told.startswith(severity)
+    assert said in told
+    assert "systemctl start reversald" in told.splitlines()[-1]
+
+
 # --- who wrote it ---
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from agent.events import Event, Lost, Noticed, Park, Release, Restart, Retry, Settle, Unsent, Wake
+from typing import Any
+
+from agent.events import Event, Hold, Lost, Noticed, Park, Release, Restart, Retry, Settle, Unsent, Wake
+from agent.folded_story import folded
 from agent.journal_contract import Row
 from agent.records import dump
 from agent.status_timeline import timeline
@@ -45,7 +48,7 @@ def test_the_story_of_a_lost_reply_is_told_from_sale_to_confirmation() -> None:
         .told()
     )
     begins = [
-        "Sale of CNY 12.50 on card 620000******0005 begun under reference R1; STAN 000123",
+        "Begun: sale of CNY 12.50 on card 620000******0005 under reference R1; STAN 000123",
         "The request left and no usable answer came: E-LINK-TIMEOUT: h1 did not answer",
         "Try 1 of the reversal leaves",
         "Try 1 was not answered",
@@ -62,7 +65,7 @@ def test_the_story_of_a_lost_reply_is_told_from_sale_to_confirmation() -> None:
 
 def test_it_is_told_in_chinese_too() -> None:
     told = Story().feed(TIMEOUT, Wake(), answered("00", "reversal")).told("zh")
-    assert told[0].startswith("交易开始：金额 CNY 12.50")
+    assert told[0].startswith("消费开始：金额 CNY 12.50")
     assert "此后需要冲正" in told[1]
     assert "主机超时无应答" in told[1]
     assert told[-1].startswith("银行确认冲正：应答码 00")
@@ -84,6 +87,12 @@ def test_what_people_did_bears_their_name_and_reason() -> None:
     assert "a person must act" in told[2]
     assert told[5] == "A person ordered a try now."
     assert told[-1] == "Closed by anna (confirmed by wei): adjusted by hand; the bank's reference is B-77."
+
+
+def test_what_the_agent_set_aside_is_not_told_as_a_persons_act() -> None:
+    why = "its reversal cannot be made: this value does not fit"
+    told = Story().feed(TIMEOUT, Park("agent", why), Hold("agent", why)).told()
+    assert all(sentence.startswith("The agent sets it aside") for sentence in told[2:])
 
 
 def test_a_late_approval_is_kept_as_evidence_and_said() -> None:
@@ -115,3 +124,63 @@ def test_no_card_number_is_in_a_story() -> None:
     leaky = Lost("timeout", f"E-LINK-TIMEOUT: {PANS[1]}", "h1")
     told = Story().feed(leaky, Noticed("0410", f"card {PANS[2]}")).told()
     assert [pan for pan in PANS if pan in " ".join(told)] == []
+
+
+def test_an_answer_without_mac_is_told_with_its_code_also_the_second_time() -> None:
+    """What the host said is what the bank's service desk asks for."""
+    unproved = answered("25", "reversal", mac="absent")
+    told = Story().feed(TIMEOUT, Wake(), unproved, Wake(), unproved).told()
+    assert told[3] == told[5]
+    assert "answer 25" in told[5]
+
+
+# --- folded ---
+
+
+def folded_story(*events: Event) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    whole = timeline(Story().feed(TIMEOUT, *events).rows, RESPONSES)
+    return whole, folded(whole)
+
+
+def test_tries_that_ended_alike_are_told_once_between_the_first_and_the_last() -> None:
+    whole, short = folded_story(*(Wake(), TIMEOUT) * 20)
+    assert len(whole) == 42
+    assert [entry["text_en"].split(":")[0] for entry in short[2:]] == [
+        "Try 1 of the reversal leaves (counted before sending).",
+        "Try 1 was not answered",
+        "Tries 2 to 19 ended as try 1 did.",
+        "Try 20 of the reversal leaves (counted before sending).",
+        "Try 20 was not answered",
+    ]
+    assert (short[4]["seq"], short[4]["until_seq"]) == (5, 40)
+
+
+def test_a_try_that_ended_otherwise_is_never_folded_away() -> None:
+    other = answered("96", "reversal")
+    _, short = folded_story(*(Wake(), TIMEOUT) * 9, Wake(), other, *(Wake(), TIMEOUT) * 9)
+    told = " ".join(entry["text_en"] for entry in short)
+    assert "answered the reversal with 96" in told
+    assert "Tries 2 to 8 ended" in told
+    assert "Tries 12 to 18 ended" in told
+
+
+def test_people_evidence_and_changes_of_state_are_never_folded_away() -> None:
+    between = (Noticed("0410 that does not match", "STAN"), Park("anna", "asked the bank"), Release("bo"))
+    events: list[Event] = []
+    for event in between:
+        events += [*(Wake(), TIMEOUT) * 6, event]
+    whole, short = folded_story(*events)
+    kept = [entry for entry in whole if entry["event"] in ("Noticed", "Park", "Release")]
+    assert len(kept) == 3
+    assert [entry for entry in short if entry["event"] in ("Noticed", "Park", "Release")] == kept
+
+
+def test_a_story_without_a_long_run_stays_as_it_is() -> None:
+    whole, short = folded_story(*(Wake(), TIMEOUT) * 3)
+    assert short == whole
+
+
+def test_a_story_of_an_older_agent_is_told_in_full() -> None:
+    whole, _ = folded_story(*(Wake(), TIMEOUT) * 9)
+    bare = [{key: value for key, value in entry.items() if key not in ("tries", "ended")} for entry in whole]
+    assert folded(bare) == bare
