@@ -6,6 +6,7 @@ A body is unpacked once: what `accept` found out for the awaited answer is used 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from agent import outcomes
 from agent.events import Answered
@@ -67,9 +68,8 @@ def answered(
     message, match = awaited.read(reply.body)
     learnt = learnt_from(message)
     what = f"{message.mti} with response code {message.get(39) or 'none'}"
-    to = "reversal" if purpose == "reversal" else "request"
-    event = Answered(to, is_awaited, message.get(39), reply.mac, match, learnt, what, reply.host)  # type: ignore[arg-type]
-    return event, message
+    to: Literal["request", "reversal"] = "reversal" if purpose == "reversal" else "request"
+    return Answered(to, is_awaited, message.get(39), reply.mac, match, learnt, what, reply.host), message
 
 
 def learnt_from(message: Message) -> Learnt:

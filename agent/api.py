@@ -19,7 +19,7 @@ from agent.lane import Order, RefusedError
 from agent.loop import Loop, unconfirmed
 from agent.outcome_texts import describe
 from agent.outcomes import MacVerdict
-from agent.records import State, Transaction
+from agent.records import Confirm, Driver, State, Transaction
 from agent.rpc import Peer, take
 from protocol.masking import mask_pan
 from protocol.matching import Match, match_reply
@@ -57,7 +57,7 @@ class Checkout(Protocol):
 class Api:
     """The application's methods, by name in `methods`; the other desks add theirs. `confirm`: the policy's."""
 
-    def __init__(self, loop: Loop, confirm: str) -> None:
+    def __init__(self, loop: Loop, confirm: Confirm) -> None:
         self._loop = loop
         self._confirm = confirm
         self._checkout: Checkout | None = None
@@ -77,7 +77,7 @@ class Api:
             "transaction.unconfirmed": self.unconfirmed,
         }
 
-    def configure(self, confirm: str, checkout: Checkout | None) -> None:
+    def configure(self, confirm: Confirm, checkout: Checkout | None) -> None:
         """Take over a reloaded configuration."""
         self._confirm, self._checkout = confirm, checkout
 
@@ -268,7 +268,7 @@ class Api:
             raise RefusedError("A-REFERENCE-USED", text, "use a new reference for a new sale")
         return before
 
-    def _order(self, given: Mapping[str, Any], driver: str) -> Order:
+    def _order(self, given: Mapping[str, Any], driver: Driver) -> Order:
         if not 1 <= len(given["reference"]) <= REFERENCE_LENGTH_MAX or not given["reference"].isprintable():
             text = f"reference must be 1 to {REFERENCE_LENGTH_MAX} printable characters"
             raise RefusedError("A-PARAMETER", text, "give the application's own number of the sale")
@@ -283,7 +283,7 @@ class Api:
             if not re.fullmatch(shape, value):
                 raise RefusedError("A-PARAMETER", f"{name} is not {words}", "its value is not repeated here")
         original = {str(name): str(value) for name, value in given["original"].items()}
-        confirm = "by-application" if driver == "checkout" else self._confirm
+        confirm: Confirm = "by-application" if driver == "checkout" else self._confirm
         return Order(given["reference"], given["kind"], given["amount_minor"], facts, original, driver, confirm)
 
     def _which(self, given: Mapping[str, Any]) -> Transaction:

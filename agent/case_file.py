@@ -89,13 +89,16 @@ def write(path: Path, contents: Mapping[str, str]) -> None:
     """The archive, the same for the same contents: no user names, no times but those inside. Raises OSError."""
     sums = "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in sorted(contents.items()))
     beside = path.with_name(f".{path.name}.part")
-    with tarfile.open(beside, "w:gz") as archive:
-        for name, text in (*sorted(contents.items()), ("SHA256SUMS", sums)):
-            data = text.encode()
-            member = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
-            member.size, member.mode = len(data), 0o644
-            archive.addfile(member, io.BytesIO(data))
-    beside.replace(path)
+    try:
+        with tarfile.open(beside, "w:gz") as archive:
+            for name, text in (*sorted(contents.items()), ("SHA256SUMS", sums)):
+                data = text.encode()
+                member = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
+                member.size, member.mode = len(data), 0o644
+                archive.addfile(member, io.BytesIO(data))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)  # half an archive on a full disk is the last thing it needs
 
 
 def clean(text: str) -> str:

@@ -15,14 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.cli_rooms import CommandLine
+from agent.device_errors import WORK, errors_of
 from agent.said import coded, said
 from agent.status_text import columns, pad, short_span, wrap
 
 _WIDTH = 78
 EXIT_PASSED, EXIT_NOT_PASSED = 0, 1
-# Counters that count work; every other one counts something that went wrong (drivers/port.py, drivers/device.py).
-# A read that brings nothing is how an idle line is listened to.
-_WORK = frozenset({"bytes_read", "bytes_written", "read_timeouts", "opened", "no_firmware", "resumed_slips"})
 
 _WORDS: dict[str, tuple[str, str]] = {
     "name": ("Device", "设备"),
@@ -190,7 +188,8 @@ def _row(device: Mapping[str, Any], language: str) -> list[str]:
 
     state = catalogue().word("device_state", device["state"]).of(language)
     shown = [device["name"], kind_word(device["kind"], language), state]
-    return [*shown, short_span(device["for_s"], language), device["firmware"] or "-", str(error_count(device))]
+    errors = str(errors_of(device["counters"]))
+    return [*shown, short_span(device["for_s"], language), device["firmware"] or "-", errors]
 
 
 def _details(device: Mapping[str, Any], language: str) -> list[str]:
@@ -230,12 +229,7 @@ def kind_word(kind: str, language: str) -> str:
 
 def wrong(device: Mapping[str, Any]) -> dict[str, int]:
     """The counters that count something wrong, without the zeros."""
-    return {name: count for name, count in device["counters"].items() if count and name not in _WORK}
-
-
-def error_count(device: Mapping[str, Any]) -> int:
-    """How much went wrong since the daemon started."""
-    return sum(wrong(device).values())
+    return {name: count for name, count in device["counters"].items() if count and name not in WORK}
 
 
 def _word(name: str, language: str) -> str:

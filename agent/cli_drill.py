@@ -143,8 +143,10 @@ def _stage(name: str) -> Iterator[tuple[str, Callable[[str], None]]]:
     line = [sys.executable, "-m", STAGE, name]
     # A package keeps all of us in a directory of its own, which a new interpreter does not search by itself.
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    process = subprocess.Popen(line, **pipes, text=True, env=environment)
+    # A pipe that nobody reads would hold up the simulators once it is full of their warnings.
+    process = subprocess.Popen(
+        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:

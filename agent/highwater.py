@@ -110,5 +110,5 @@ def _read_slots(path: Path) -> list[Mark | None]:
 
 
 def _slot_after_newest(slots: list[Mark | None]) -> int:
-    newest = max(range(SLOTS), key=lambda slot: slots[slot].seq if slots[slot] else -1)  # type: ignore[union-attr]
+    newest = max(range(SLOTS), key=lambda slot: mark.seq if (mark := slots[slot]) else -1)
     return (newest + 1) % SLOTS

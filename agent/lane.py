@@ -9,7 +9,7 @@ from typing import Protocol
 from agent import outcomes
 from agent.events import Alarm, Slip
 from agent.policy import Policy
-from agent.records import Transaction
+from agent.records import Confirm, Driver, Transaction
 from protocol.errors import AgentError
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
@@ -148,8 +148,8 @@ class Order:
     amount_minor: int
     facts: Mapping[str, str | Secret]
     original: Mapping[str, str] = field(default_factory=dict)
-    driver: str = "agent"
-    confirm: str = "by-application"
+    driver: Driver = "agent"
+    confirm: Confirm = "by-application"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", sealed(self.facts))

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from agent.lane import RefusedError
 from agent.loop import Loop
+from agent.operator_desk import persons_words
 from agent.records import State, Transaction
 from agent.rpc import Peer, take
 
 if TYPE_CHECKING:
     from agent.notice_desk import NoticeDesk, Tray  # loaded with the first script result (agent/side_desks.py)
     from agent.notices import Notice
-
-WHY_LENGTH_MAX = 500
 
 
 class NoticeApi:
@@ -47,10 +46,7 @@ class NoticeApi:
     def close(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """A person ends one that no host answers."""
         given = take(params, {"id": (str,), "why": (str,)})
-        why = given["why"].strip()
-        if not why or len(why) > WHY_LENGTH_MAX or not why.isprintable():
-            raise RefusedError("A-PARAMETER", f"why must be 1 to {WHY_LENGTH_MAX} printable characters", "say why")
-        self._desk().close(given["id"], peer.name, why)
+        self._desk().close(given["id"], peer.name, persons_words(given["why"], "why"))
         return {"closed": given["id"]}
 
     def _which(self, lane_name: str, reference: str) -> Transaction:

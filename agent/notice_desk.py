@@ -18,7 +18,7 @@ from functools import partial
 from agent.journal_contract import Entry, Store
 from agent.lane import Lane, RefusedError
 from agent.loop import Clock, Loop
-from agent.notices import WAITING_MAX, Notice, Outbox
+from agent.notices import WAITING_MAX, How, Notice, Outbox
 from agent.outcomes import Lost, Outcome, Replied, Unsent
 from agent.records import Transaction
 from agent.session_desk import READY_WAIT_S, entry_of
@@ -259,8 +259,8 @@ class NoticeDesk:
             refused = bool(code) and profile.responses.request(code) != "approved"
             if refused:
                 log.error("%s: the host refused its script result with code %s", txn_id, code)
-            how = "refused" if refused else "answered"
-            self._ended(lane_name, tray.outbox.without(txn_id, how, self._at_utc(), code), "Answered")  # type: ignore[arg-type]
+            how: How = "refused" if refused else "answered"
+            self._ended(lane_name, tray.outbox.without(txn_id, how, self._at_utc(), code), "Answered")
         self._answered(lane_name, code, outcome.processing_requirement)
 
     def _failed(self, lane_name: str, tray: Tray, txn_id: str, text: str, *, left: bool) -> None:

@@ -53,8 +53,8 @@ def new_transaction(
         masked_pan=masked_card(order.facts),
         begun_at_utc=now.at_utc,
         on_unknown=kind.on_unknown,
-        confirm=order.confirm,  # type: ignore[arg-type]
-        driver=order.driver,  # type: ignore[arg-type]
+        confirm=order.confirm,
+        driver=order.driver,
         request_identity=identity_of(request),
         own_stan=stans[1] if len(stans) > 1 else "",
         frozen=freeze(request, profile, "timeout", own_stan=stans[-1]) if reversible else None,

@@ -156,10 +156,10 @@ def _at_its_place(draft: Path, target: Path) -> settings.Configuration:
 def put_in_place(text: str, target: Path) -> Path | None:
     """Writes the configuration (0640, of the daemon's group where there is one); the old file's new name, or None."""
     kept = None
-    if target.exists():
-        kept = target.with_name(f"{target.name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.old")
-        os.link(target, kept)
     try:
+        if target.exists():
+            kept = target.with_name(f"{target.name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.old")
+            os.link(target, kept)
         rename_durably(write_draft(text, target), target)
     except OSError as error:
         raise ProvisionError(f"{target} cannot be written: {error.strerror}", "check the directory's rights") from None

@@ -179,6 +179,8 @@ def _connected(host: str) -> Seen:
             return Seen("host", host, True, "connects")
     except OSError as error:
         return Seen("host", host, False, error.strerror or type(error).__name__)
+    except UnicodeError:  # a part of the name is empty or too long
+        return Seen("host", host, False, "not a possible name")
 
 
 def _echo(agent: AgentClient, lane: str) -> Iterator[Seen]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -30,5 +30,7 @@ def writing(path: Path, newline: str | None = None, encoding: str = "utf-8") -> 
             yield file
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise ReportFileError(path, error.strerror or "") from None
+    finally:  # also after Ctrl-C: a draft names customers' sales
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

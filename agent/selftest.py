@@ -206,20 +206,28 @@ def _devices(bench: Bench) -> Iterator[Finding]:
         yield from (Finding("T-DEVICE", "warn", one.name, _seen("no-agent")) for one in bench.configuration.devices)
         return
     for device in bench.call("device.list")["devices"] if bench.configuration.devices else ():
-        name = device["name"]
         if device["inhibited_because"]:
-            yield Finding("T-DEVICE", "warn", name, _quoted(device["inhibited_because"]))
-            continue
-        if device["kind"] == "printer" and not bench.print_test:
+            yield Finding("T-DEVICE", "warn", device["name"], _quoted(device["inhibited_because"]))
+        elif device["kind"] == "printer" and not bench.print_test:
             yield from _printer_at_rest(device)
-            continue
-        told = bench.call("device.test", name=name)
-        error = told["error"]
-        text = _quoted(told["seen"]) if error is None else said(coded(error["code"], error["text"]))
-        yield Finding("T-DEVICE", "pass" if told["passed"] else "fail", name, text)
-        if device["kind"] == "printer":
-            detail = told["device"]["detail"] if isinstance(told["device"], dict) else ""
-            yield Finding("T-PAPER", _paper(detail), name, _quoted(detail))
+        else:
+            yield from _tested(device, bench.call)
+
+
+def _tested(device: Mapping[str, Any], call: Callable[..., Any]) -> Iterator[Finding]:
+    """What its own test says. Who may only look does not test, and learns about the rest all the same."""
+    name = device["name"]
+    try:
+        told = call("device.test", name=name)
+    except NotPossible as refusal:
+        yield Finding("T-DEVICE", "warn", name, said(str(refusal)))
+        return
+    error = told["error"]
+    text = _quoted(told["seen"]) if error is None else said(coded(error["code"], error["text"]))
+    yield Finding("T-DEVICE", "pass" if told["passed"] else "fail", name, text)
+    if device["kind"] == "printer":
+        detail = told["device"]["detail"] if isinstance(told["device"], dict) else ""
+        yield Finding("T-PAPER", _paper(detail), name, _quoted(detail))
 
 
 def _printer_at_rest(device: Mapping[str, Any]) -> Iterator[Finding]:

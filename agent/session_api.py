@@ -8,12 +8,12 @@ from typing import Any
 from agent.batch_desk import BatchDesk, Override, open_item
 from agent.lane import RefusedError
 from agent.loop import Loop
+from agent.operator_desk import persons_words
 from agent.records import State
 from agent.rpc import Peer, take
 from agent.session_desk import SessionDesk
 from agent.session_status import session_view
 
-REASON_LENGTH_MAX = 500
 # Longest wait of one call; a client that wants to wait longer asks again.
 WAIT_CLEAR_MAX_S = 600
 # What may still become a reversal without anybody's doing, or is one.
@@ -63,7 +63,7 @@ class SessionApi:
     async def settle(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """Settle the lane's batch; `override` with a reason goes on in spite of open items and is recorded."""
         given = take(params, {"lane": (str, ""), "override": (bool, False), "reason": (str, "")})
-        override = Override(peer.name, _reason(given["reason"])) if given["override"] else None
+        override = Override(peer.name, persons_words(given["reason"], "reason")) if given["override"] else None
         return await self._batches.settle(self._lane_name(given["lane"]), override)
 
     async def wait_clear(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
@@ -87,11 +87,3 @@ class SessionApi:
     def _lane_name(self, given: str) -> str:
         name = given or (next(iter(self._loop.lanes)) if len(self._loop.lanes) == 1 else "")
         return self._loop.lane(name).name
-
-
-def _reason(text: str) -> str:
-    """A person's reason: one line, not empty, not endless."""
-    if not text.strip() or len(text) > REASON_LENGTH_MAX or not text.isprintable():
-        shape = f"reason must be 1 to {REASON_LENGTH_MAX} printable characters"
-        raise RefusedError("A-PARAMETER", shape, "say why the batch is settled in spite of open items")
-    return text.strip()

@@ -226,7 +226,8 @@ def _places(encoded: Mapping[str, Mapping[str, bytes]]) -> dict[int, tuple[int, 
 
 def _number(key: str) -> int:
     """Gives the number of an element from pyiso8583's key: "t" is 0 (MTI), "p" 1 (bitmap)."""
-    return {"t": 0, "p": 1}.get(key) if key in "tp" else int(key)  # type: ignore[return-value]
+    number = {"t": 0, "p": 1}.get(key)
+    return int(key) if number is None else number
 
 
 def _offset(encoded: Mapping[str, Mapping[str, bytes]], wanted: str) -> int:

@@ -401,7 +401,8 @@ def test_an_override_needs_a_reason_and_stays_in_the_history(bench: AgentBench, 
     host.faults.add("0400", "code", count=None, value="96")
     bench.sale("R1")
     assert ctl(bench, "settle-batch", "--override")[0] == 65
-    status, text = ctl(bench, "--json", "settle-batch", "--override", "--reason", "the bank closes at nine")
+    reason = "the bank closes at nine, 4111 1111 1111 1111"  # what a person types is not trusted to be clean
+    status, text = ctl(bench, "--json", "settle-batch", "--override", "--reason", reason)
     answer = json.loads(text)
     assert (status, answer["overridden"], [item["id"] for item in answer["open"]]) == (1, True, ["main-2"])
     assert answer["outcome"] == "unequal"  # the host still counts the sale that is to be reversed
@@ -413,7 +414,9 @@ def test_an_override_needs_a_reason_and_stays_in_the_history(bench: AgentBench, 
     assert ctl(bench, "verify")[0] == 0
     records = _records(bench, "batch:main:000001")
     assert [event for event, _ in records] == ["Override", "Settled"]
-    assert (records[0][1]["reason"], records[0][1]["open"]) == ("the bank closes at nine", ["main-2"])
+    assert records[0][1]["reason"].startswith("the bank closes at nine, ")
+    assert "1111 1111" not in records[0][1]["reason"]
+    assert records[0][1]["open"] == ["main-2"]
     assert records[0][1]["by"]
 
 

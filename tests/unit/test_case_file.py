@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import io
+import random
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from agent import reconciliation
 from agent.case_file import Case, files, without_blobs, write
 from agent.records import Closing, State, Transaction
 from agent.status import items, snapshot
+from tests.full_disk import room_for
 from tests.unit.status_samples import NOW, PANS, StillLoop, evidence, owed, parked, scene, transaction
 
 FORMS = {
@@ -193,3 +195,9 @@ def test_the_table_for_the_bank_reads_back_and_no_cell_computes() -> None:
 def test_a_lane_can_be_chosen() -> None:
     assert reconciliation.rows(many(), lane="other") == []
     assert len(reconciliation.rows(many(), lane="main")) == 9
+
+
+def test_an_archive_that_does_not_fit_on_the_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    with room_for(512), pytest.raises(OSError, match="too large"):
+        write(tmp_path / "case.tar.gz", {"log.txt": random.Random(1).randbytes(50_000).hex()})
+    assert list(tmp_path.iterdir()) == []

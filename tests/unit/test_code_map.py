@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("agent", "drivers", "protocol")
-PAGE = (ROOT / "docs/code.md").read_text(encoding="utf-8")
-LINE = re.compile(r"^- `([^`]+)`: (.+)$", re.MULTILINE)
+from tests.code_map import PAGE, ROOT, files, made_anew, named
 
-
-def first_sentence(path: Path) -> str:
-    """Of the module's docstring: to the full stop, or the whole first paragraph."""
-    told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    paragraph = " ".join(told.split("\n\n")[0].split())
-    found = re.match(r".*?\.(?= |$)", paragraph)
-    return found.group() if found else paragraph
+TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_every_file_stands_once_under_one_subject() -> None:
-    named = [name for name, _ in LINE.findall(PAGE)]
-    there = [path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).glob("*.py")]
-    assert sorted(named) == sorted(there)
+    assert sorted(named(TEXT)) == sorted(files()), "add the line under its subject, then: python -m tests.code_map"
 
 
 def test_each_line_is_what_its_file_says() -> None:
-    wanted = [f"- `{name}`: {first_sentence(ROOT / name)}" for name, _ in LINE.findall(PAGE)]
-    assert [line for line in PAGE.splitlines() if line.startswith("- ")] == wanted
+    assert made_anew(TEXT) == TEXT, "python -m tests.code_map"
 
 
 def test_every_page_that_it_points_to_exists() -> None:
-    pages = re.findall(r"docs/[a-z.-]+[a-z]", PAGE)
+    pages = re.findall(r"docs/[a-z.-]+[a-z]", TEXT)
     assert pages
     assert [page for page in pages if not (ROOT / page).exists()] == []

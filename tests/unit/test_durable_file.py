@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from agent.durable_file import append_line, replace_durably
+from tests.full_disk import room_for
 
 
 def test_a_replaced_file_has_the_new_content_for_its_owner_alone(tmp_path: Path) -> None:
@@ -46,17 +44,6 @@ def test_root_does_not_take_a_file_away_from_its_owner(tmp_path: Path) -> None:
     os.chown(target, 12345, 23456)
     replace_durably(target, b"new")
     assert (target.stat().st_uid, target.stat().st_gid) == (12345, 23456)
-
-
-@contextmanager
-def room_for(size_bytes: int) -> Iterator[None]:
-    """No file may become longer than this: a write beyond it is cut short, as on a disk that fills up."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_lines_stand_in_their_order_and_belong_to_their_owner(tmp_path: Path) -> None:

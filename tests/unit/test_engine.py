@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.engine import HANDLERS, decide
+from agent.engine import HANDLERS, OWN_REVERSAL, decide
 from agent.events import (
     EVENTS,
     Alarm,
@@ -64,6 +64,11 @@ def test_every_state_has_a_row_for_every_event() -> None:
 def test_an_event_that_cannot_happen_is_our_own_fault_and_names_both() -> None:
     with pytest.raises(AssertionError, match=r"Wake cannot happen to main-1 in state new"):
         Dialogue().feed(Wake())
+
+
+def test_an_event_without_a_row_is_our_own_fault_and_names_both() -> None:
+    with pytest.raises(AssertionError, match="no row for state new and event Event"):
+        Dialogue().feed(Event())
 
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.NEW])
@@ -153,6 +158,10 @@ def test_a_sale_without_approval_cannot_be_completed() -> None:
     assert dialogue.has(Refuse)
 
 
+def test_an_application_that_talks_to_the_host_itself_may_complete_without_our_hearing_of_an_approval() -> None:
+    assert Dialogue(transaction(driver="application")).begun().feed(Complete("till")).state is State.COMPLETED
+
+
 def test_a_sale_called_off_while_its_answer_is_open_is_reversed_and_a_late_approval_is_evidence() -> None:
     dialogue = Dialogue().begun().feed(Reverse("till", "customer")).feed(answered("00"))
     assert dialogue.state is State.REVERSING
@@ -227,6 +236,19 @@ def test_a_completed_sale_is_not_reversed() -> None:
     dialogue = Dialogue().begun().feed(answered("00")).feed(Complete("till")).feed(Reverse("till"))
     assert dialogue.state is State.COMPLETED
     assert dialogue.has(Refuse)
+
+
+def test_a_completed_sale_is_reversed_when_the_application_behind_a_gateway_reverses_it_itself() -> None:
+    dialogue = Dialogue(transaction(driver="gateway")).begun().feed(answered("00")).feed(Complete("gateway"))
+    dialogue.feed(Reverse("gateway", "other", OWN_REVERSAL))
+    assert (dialogue.state, dialogue.record.ended_at_utc, dialogue.due_in_s) == (State.REVERSING, "", 0)
+
+
+def test_what_has_no_reversal_goes_to_a_person_when_it_is_called_off() -> None:
+    refund = transaction(kind="refund")
+    assert refund.frozen is None
+    dialogue = Dialogue(refund).begun().feed(answered("00")).feed(Reverse("till"))
+    assert (dialogue.state, dialogue.has(Alarm)) == (State.PARKED, True)
 
 
 # --- reversing ---
@@ -441,6 +463,19 @@ def test_an_original_that_is_approved_after_the_host_said_not_found_is_reversed_
     dialogue.feed(answered("00", "request", awaited=False))
     assert dialogue.state is State.REVERSING
     assert dialogue.has(Alarm)
+
+
+def test_an_original_that_is_approved_after_its_card_data_was_destroyed_calls_a_person() -> None:
+    dialogue = tried().feed(TIMEOUT).feed(Wake(), after_s=9999).feed(answered("25", "reversal"))
+    dialogue.record = replace(dialogue.record, frozen=None)
+    dialogue.feed(answered("00", "request", awaited=False))
+    assert (dialogue.state, dialogue.has(Alarm)) == (State.PARKED, True)
+
+
+def test_not_found_is_not_believed_while_nobody_knows_when_the_original_left() -> None:
+    dialogue = reversing()
+    dialogue.record = replace(dialogue.record, request_left_at=None)
+    assert dialogue.feed(Wake(), after_s=9999).feed(answered("25", "reversal")).state is State.REVERSING
 
 
 def test_an_original_that_answers_late_after_a_plain_acknowledgement_is_evidence() -> None:

@@ -212,6 +212,14 @@ def test_the_old_file_is_kept_and_the_new_one_has_private_rights(tmp_path: Path)
     assert not list(tmp_path.glob("*.new"))
 
 
+def test_an_old_file_that_cannot_be_kept_stays_and_is_said(tmp_path: Path) -> None:
+    target = tmp_path / ("r" * 245)  # with the time behind it, the name is longer than a file system takes
+    target.write_text("one\n")
+    with pytest.raises(ProvisionError, match="cannot be written"):
+        put_in_place("two\n", target)
+    assert target.read_text() == "one\n"
+
+
 def test_a_key_is_made_once_and_the_first_start_takes_it(tmp_path: Path) -> None:
     target = tmp_path / "reversald.toml"
     target.write_text(render(complete(), str(tmp_path / "state"), str(tmp_path / "run")))

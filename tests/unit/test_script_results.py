@@ -322,6 +322,16 @@ def test_a_person_closes_what_no_host_answers_and_it_is_recorded() -> None:
         api.close(TILL, {"id": txn.id, "why": "again"})
 
 
+def test_a_card_number_that_a_person_types_as_the_why_is_not_kept() -> None:
+    shop = Shop()
+    txn = shop.approved()
+    shop.desk.keep(txn, CHIP)
+    NoticeApi(shop.world.loop, lambda: shop.desk).close(TILL, {"id": txn.id, "why": f"the bank knows {PAN}"})
+    kept = json.loads(shop.journal.history("outbox:main")[-1].public)["ended"][0]["why"]
+    assert kept.startswith("the bank knows ")
+    assert PAN not in kept
+
+
 def test_no_card_number_and_no_chip_data_stand_in_the_open() -> None:
     shop = Shop()
     notice = shop.desk.keep(shop.approved(), CHIP)

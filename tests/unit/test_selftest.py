@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agent import cli_selftest, provision_trial
 from agent.config import Configuration, Wrapping
 from agent.config_watch import SelfTest
 from agent.events import Now
@@ -119,6 +120,33 @@ def test_a_machine_in_order_passes_but_for_the_reader_that_is_not_there(
 ) -> None:
     wrong = {code: result for code, result in results(bench(configuration, tmp_path)).items() if result != "pass"}
     assert wrong == {"T-UDEV": "fail"}
+
+
+def test_a_device_that_this_user_may_not_test_is_a_warning_and_the_other_checks_are_made(
+    configuration: Configuration, tmp_path: Path
+) -> None:
+    class Looker(Agent):
+        def __call__(self, method: str, **params: Any) -> Any:
+            if method in ("device.test", "maintenance.note"):
+                raise NotPossible(f"{method} needs the right 'act'")
+            return super().__call__(method, **params)
+
+    here = bench(configuration, tmp_path, call=Looker(reader=("reader", None, ""), printer=("printer", None, "")))
+    told = [finding for finding in run(here) if finding.code == "T-DEVICE"]
+    assert [(one.subject, one.result) for one in told] == [("reader", "warn"), ("printer", "warn")]
+    assert "needs the right 'act'" in told[0].text.en
+    assert results(here)["T-LINK"] == "pass"
+    assert cli_selftest._keep(here, told) is None
+
+
+@pytest.mark.parametrize("host", ["a..b:5000", f"{'x' * 64}.example:5000"])
+def test_a_host_name_that_cannot_be_is_a_link_that_fails(
+    configuration: Configuration, tmp_path: Path, host: str
+) -> None:
+    lane = replace(configuration.lanes[0], hosts=(host,))
+    here = bench(replace(configuration, lanes=(lane,)), tmp_path, connect=cli_selftest._connect)
+    assert [f.text.en for f in run(here) if f.subject == f"{lane.name} {host}"] == ["not a possible name"]
+    assert not provision_trial._connected(host).passed
 
 
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
