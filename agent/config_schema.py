@@ -117,6 +117,10 @@ class Journal:
     )
 
 
+# For one run of a program that wraps or unwraps.
+PROGRAM_S_MAX = 30
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wrapping:
     """[[keys.wrapping]]: a source that the data keys may be wrapped under. One of key_file, credential and program.
@@ -145,7 +149,8 @@ class Wrapping:
         ),
     )
     timeout_s: float = field(
-        default=5.0, metadata=key.number("Longest time for one run of the program; then it is killed", 0.1, 30, "s")
+        default=5.0,
+        metadata=key.number("Longest time for one run of the program; then it is killed", 0.1, PROGRAM_S_MAX, "s"),
     )
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
 def create_durably(path: Path, content: bytes) -> None:
     """Creates `path` (0600) with `content`, whole or not at all. FileExistsError if the name is taken."""
-    draft = path.with_name(path.name + ".part")
-    draft.unlink(missing_ok=True)
-    _write_and_sync(draft, content)
-    os.link(draft, path)
-    draft.unlink()
+    with _draft_of(path) as draft:
+        _write_and_sync(draft, content)
+        os.link(draft, path)
+        draft.unlink()
     sync_directory(path.parent)
 
 
@@ -27,10 +27,9 @@ def replace_durably(path: Path, content: bytes, mtime_ns: int | None = None) -> 
 
     Its owner stays: root must not take a file away from the daemon. `mtime_ns`: since when it shall seem to be so.
     """
-    draft = path.with_name(path.name + ".part")
-    draft.unlink(missing_ok=True)
-    _write_and_sync(draft, content, _owner_of(path), mtime_ns)
-    rename_durably(draft, path)
+    with _draft_of(path) as draft:
+        _write_and_sync(draft, content, _owner_of(path), mtime_ns)
+        rename_durably(draft, path)
 
 
 def append_line(path: Path, line: str, *, durable: bool) -> None:
@@ -76,6 +75,19 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _draft_of(path: Path) -> Iterator[Path]:
+    """Where the new content is written first. What fails leaves none behind: it may hold keys in clear."""
+    draft = path.with_name(path.name + ".part")
+    draft.unlink(missing_ok=True)
+    try:
+        yield draft
+    except BaseException:
+        with contextlib.suppress(OSError):  # what went wrong first is told
+            draft.unlink(missing_ok=True)
+        raise
 
 
 def _is_torn(descriptor: int) -> bool:

@@ -26,7 +26,7 @@ from typing import Any
 
 from agent.cli_place import DEFAULT_CONFIGURATION
 from agent.client import AgentClient, ApiError
-from agent.config_schema import Agent, Journal, Keys, Wrapping
+from agent.config_schema import PROGRAM_S_MAX, Agent, Journal, Keys, Wrapping
 from agent.currency import money
 from agent.durable_file import append_line
 from agent.journal_contract import JournalLocked
@@ -133,7 +133,15 @@ def _wrappings(keys: object, state_dir: Path) -> Iterator[Wrapping]:
             case None, str(name), None:
                 yield Wrapping(credential=name)
             case None, None, [str(), *_] as command if all(isinstance(word, str) for word in command):
-                yield Wrapping(program=tuple(command))
+                yield Wrapping(program=tuple(command), timeout_s=_timeout_s(one))
+
+
+def _timeout_s(table: Mapping[str, Any]) -> float:
+    """A slow element needs the time that it has in the daemon, too; nonsense is the usual time."""
+    match table.get("timeout_s"):
+        case int() | float() as given if 0 < given <= PROGRAM_S_MAX:
+            return float(given)
+    return Wrapping().timeout_s
 
 
 # --- what is pending ---------------------------------------------------------------------------

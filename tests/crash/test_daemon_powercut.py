@@ -7,9 +7,7 @@ and with sectors of the rest kept, dropped, torn or turned to garbage. The sale 
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -34,14 +32,6 @@ TOO_SOON = 5  # calls by which a planted fault lets bytes leave before their tim
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     return daemon_trace.record(tmp_path_factory.mktemp("traced"), SMALL)
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="daemon-", dir=memory if memory.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory)
 
 
 def lay_out(files: dict[str, bytes], scratch: Path) -> Path:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -21,22 +19,6 @@ from tests.journal_scenes import Home
 
 COMMITS = 8  # two reversals that are over, and one that is pending
 OVER = 2
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
-    made = FaultServer(faults.build(tmp_path_factory.mktemp("faults")))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """A memory disk where there is one: a kill does not touch the page cache, so the real disk adds only time."""
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="journal-", dir=memory if memory.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory)
 
 
 def problem(home: Home) -> str:

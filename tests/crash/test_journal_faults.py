@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,22 +14,6 @@ from tests.crash.journal_worker import txn_of
 from tests.journal_scenes import Home
 
 COMMITS = 8  # with a log of 30 frames this is enough for checkpoints in between
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
-    made = FaultServer(faults.build(tmp_path_factory.mktemp("faults")))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """A memory disk where there is one: a kill does not touch the page cache, so the real disk adds only time."""
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="journal-", dir=memory if memory.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory)
 
 
 def fresh(scratch: Path) -> Home:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -19,14 +17,6 @@ from tests.crash.journal_worker import txn_of
 from tests.journal_scenes import Home
 
 COMMITS = 14  # the worker empties the log every 30 frames: about two checkpoints
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="journal-", dir=memory if memory.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from agent.durable_file import append_line, replace_durably
+from agent.durable_file import append_line, create_durably, replace_durably
 from tests.full_disk import room_for
 
 
@@ -34,6 +35,23 @@ def test_a_replaced_file_can_keep_its_age(tmp_path: Path) -> None:
     assert target.stat().st_mtime_ns == 1_600_000_000_000_000_000
     replace_durably(target, b"new")
     assert target.stat().st_mtime_ns > 1_600_000_000_000_000_000
+
+
+def test_a_name_that_is_taken_is_left_alone_and_no_draft_beside_it(tmp_path: Path) -> None:
+    """The draft of a copy of the data keys holds them in clear."""
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        create_durably(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("write", [create_durably, replace_durably])
+def test_a_content_that_does_not_fit_leaves_no_draft(tmp_path: Path, write: Callable[[Path, bytes], None]) -> None:
+    with room_for(4096), pytest.raises(OSError, match="File too large"):
+        write(tmp_path / "f", bytes(8192))
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root may give files away")

@@ -249,6 +249,15 @@ def test_a_key_in_clear_that_is_missing_is_not_out_of_reach(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "found_s"),
+    [("timeout_s = 12", 12.0), ("timeout_s = 0.5", 0.5), ("", 5.0), ("timeout_s = 31", 5.0), ('timeout_s = "x"', 5.0)],
+)
+def test_a_program_has_the_time_that_it_has_in_the_daemon(shop: Shop, given: str, found_s: float) -> None:
+    shop.file.write_text(f'{CONFIGURATION}\n[[keys.wrapping]]\nprogram = ["/bin/element"]\n{given}\n')
+    assert [one.timeout_s for one in places(shop.file).wrappings] == [found_s]
+
+
+@pytest.mark.parametrize(
     "tables",
     [
         '[keys]\nwrapping = "no table"',
