@@ -109,6 +109,9 @@ def request_answered(record: Transaction, event: Answered, now: Now, policy: Pol
             dated = Learnt(date=event.learnt.date, time=event.learnt.time)
             record = replace(record, frozen=learn(record.frozen, policy.profile, record.kind, dated))
         return _outcome_unknown(record, "mac" if event.mac == "invalid" else "other", f"mac-{event.mac}", now, policy)
+    if policy.profile.responses.request(event.code) == "unsure":
+        record = record.with_evidence(now.at_utc, "the host does not know the outcome", event.what)
+        return _outcome_unknown(record, "other", "unsure", now, policy)
     learnt = event.learnt
     record = replace(record, rrn=learnt.rrn, approval_code=learnt.approval_code)
     record = replace(record, host_date=learnt.date, host_acquirer=learnt.acquirer)

@@ -89,6 +89,8 @@ def _answered(before: Transaction, after: Transaction) -> str:
     if after.state is State.REVERSED and before.state is not State.REVERSED:
         return "acknowledged"
     if before.state is State.BEGUN:
+        if after.cause == "unsure":
+            return "unsure"
         by_state = {State.APPROVED: "approved", State.COMPLETED: "approved-completed", State.DECLINED: "declined"}
         return by_state.get(after.state, "unbelieved" if after.response_code else "evidence")
     if before.sending and not after.sending:

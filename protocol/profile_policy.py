@@ -49,7 +49,10 @@ def read_responses(table: Table, catalogue: Callable[[str], Table]) -> ResponseR
     for code in sorted(code for code in alarms if verdicts.get(code) == "done"):
         table.complain("alarm", f"code {code} ends the reversal: nobody need be called")
     approved = frozenset(table.texts("approved"))
-    rules = ResponseRules(approved, MappingProxyType(verdicts), MappingProxyType(texts), alarms)
+    unsure = frozenset(table.texts("unsure", ()))
+    for code in sorted(unsure & approved):
+        table.complain("unsure", f"code {code} has two meanings")
+    rules = ResponseRules(approved, MappingProxyType(verdicts), MappingProxyType(texts), alarms, unsure)
     table.done()
     return rules
 

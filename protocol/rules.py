@@ -105,8 +105,9 @@ class MacRules:
 
 @dataclass(frozen=True, slots=True)
 class ResponseRules:
-    """What response codes mean. An unknown code is declined for a request and "retry" for a reversal.
+    """What response codes mean. A code in no list is declined for a request and "retry" for a reversal.
 
+    `unsure`: codes in the answer to a request by which the host says that it does not know what became of it.
     `alarms`: codes to a reversal of which people should hear at once, whatever the verdict is.
     """
 
@@ -114,9 +115,12 @@ class ResponseRules:
     verdicts: Mapping[str, Verdict]
     texts: Mapping[str, tuple[str, str]]
     alarms: frozenset[str]
+    unsure: frozenset[str] = frozenset()
 
-    def request(self, code: str) -> Literal["approved", "declined"]:
+    def request(self, code: str) -> Literal["approved", "declined", "unsure"]:
         """Gives what a reply's code says about the request."""
+        if code in self.unsure:
+            return "unsure"
         return "approved" if code in self.approved else "declined"
 
     def reversal(self, code: str) -> Verdict:

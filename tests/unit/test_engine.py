@@ -296,6 +296,17 @@ def test_an_acknowledgement_clears_nothing_unless_its_mac_verifies(mac: str) -> 
     assert not dialogue.record.sending
 
 
+@pytest.mark.parametrize(("codes", "state"), [((), State.DECLINED), (("68",), State.REVERSING)])
+def test_a_host_that_does_not_know_the_outcome_has_its_sale_reversed(codes: tuple[str, ...], state: State) -> None:
+    """Where the profile says which codes mean that; a decline is a decline everywhere else."""
+    strict = policy()
+    responses = replace(strict.profile.responses, unsure=frozenset(codes))
+    rules = replace(strict, profile=replace(strict.profile, responses=responses))
+    dialogue = Dialogue(transaction(), rules).begun().feed(answered("68", mac="absent"))
+    assert dialogue.state is state
+    assert dialogue.record.response_code == "68"
+
+
 def _reason(dialogue: Dialogue) -> str:
     return dialogue.policy.profile.codec.unpack(dialogue.sent().body).get(39)
 

@@ -111,6 +111,7 @@ def test_every_profile_that_comes_with_the_program_is_sound() -> None:
         ("[session]\nkey_codes = ['A0', '77']\n", 3, "code 77 has two meanings"),
         ("[session]\nbatch_codes = 77\n", 3, "must be a list of strings"),
         ("[responses]\ndone = ['00', '96']\n", 0, "code 96 has two meanings"),
+        ("[responses]\nunsure = ['68', '00']\n", 3, "code 00 has two meanings"),
         ("[responses]\ncatalogue = 'nowhere'\n", 0, "no profile is called 'nowhere'"),
         ("[responses.texts]\n'00' = { en = 'fine' }\n", 3, "missing key"),
         ("[matching]\ncore = ['11', '41']\n", 3, "must hold 4"),
