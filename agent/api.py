@@ -187,13 +187,15 @@ class Api:
 
     def reverse(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """The sale did not happen: give the money back."""
-        given = take(params, {**WHICH_SCHEMA, "reason": (str, "other")})
+        given = take(params, {**WHICH_SCHEMA, "reason": (str, "other"), "chip_data": (str, "")})
+        if given["chip_data"]:
+            _shaped("chip_data", given["chip_data"])
         txn = self._which(given)
         reasons = self._loop.lane(txn.lane).policy.profile.reversal.reasons
         if given["reason"] not in reasons:
             known = ", ".join(sorted(reasons))
             raise RefusedError("A-PARAMETER", "reason is not one of this host's", f"one of: {known}")
-        return self._handled(txn, Reverse(peer.name, given["reason"]))
+        return self._handled(txn, Reverse(peer.name, given["reason"], chip_data=given["chip_data"]))
 
     def status(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         """How a sale stands, by the application's reference, also days later."""
@@ -279,9 +281,7 @@ class Api:
             text = "the reference holds the card number, and references are shown to anyone"
             raise RefusedError("A-PARAMETER", text, "give the application's own number of the sale")
         for name, value in facts.items():
-            shape, words = CARD_SHAPES[name]
-            if not re.fullmatch(shape, value):
-                raise RefusedError("A-PARAMETER", f"{name} is not {words}", "its value is not repeated here")
+            _shaped(name, value)
         original = {str(name): str(value) for name, value in given["original"].items()}
         confirm: Confirm = "by-application" if driver == "checkout" else self._confirm
         return Order(given["reference"], given["kind"], given["amount_minor"], facts, original, driver, confirm)
@@ -356,6 +356,13 @@ def _warning(objection: str) -> dict[str, str]:
 
 def _no_script_results(txn: Transaction, chip_data: str) -> None:
     raise RefusedError("A-NO-SCRIPT-RESULT", "this agent keeps no script results", "tell the acquirer")
+
+
+def _shaped(name: str, value: str) -> None:
+    """Raises RefusedError for what cannot be this fact of a card."""
+    shape, words = CARD_SHAPES[name]
+    if not re.fullmatch(shape, value):
+        raise RefusedError("A-PARAMETER", f"{name} is not {words}", "its value is not repeated here")
 
 
 def _tried_before(txn: Transaction) -> bool:

@@ -94,9 +94,9 @@ class Checkout:
         if txn.state is not State.APPROVED:
             await self._dismiss_card(txn)
             return txn
-        objection = await self._card_objection(txn)
+        objection, chip_data = await self._card_objection(txn)
         if objection:
-            return self._tell(txn, Reverse("card", "other", objection))
+            return self._tell(txn, Reverse("card", "other", objection, chip_data))
         return await self._hand_over(txn)
 
     async def resume(self, txn: Transaction) -> None:
@@ -175,8 +175,8 @@ class Checkout:
 
     # --- after the answer ----------------------------------------------------------------------
 
-    async def _card_objection(self, txn: Transaction) -> str:
-        """Why the card does not let the approved sale stand; "" if it does."""
+    async def _card_objection(self, txn: Transaction) -> tuple[str, str]:
+        """Why the card does not let the approved sale stand ("" if it does), and what it said last."""
         chip_data = self._chip_answer(txn)
         try:
             last = await asyncio.wrap_future(
@@ -185,11 +185,11 @@ class Checkout:
                 )
             )
         except AgentError as error:
-            return error.code.removeprefix("E-").lower()
+            return error.code.removeprefix("E-").lower(), ""
         self._tell_of_scripts(txn, last.script_chip_data)
         if last.objection:
-            return str(last.objection).removeprefix("E-").lower()
-        return "" if last.verdict == "TC" else "card-refused"
+            return str(last.objection).removeprefix("E-").lower(), ""
+        return "" if last.verdict == "TC" else "card-refused", last.reversal_chip_data
 
     def _tell_of_scripts(self, txn: Transaction, chip_data: str) -> None:
         """Kept before the sale is completed or reversed, so that the host hears of it first."""

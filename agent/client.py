@@ -209,7 +209,9 @@ class AgentClient:
         """The goods are handed over: the sale stands."""
         return cast(Sale, self.call("transaction.complete", _without_blanks(locals()), deadline_s))
 
-    def reverse(self, reference: str, *, lane: str = "", reason: str = "", deadline_s: float | None = None) -> Sale:
+    def reverse(
+        self, reference: str, *, lane: str = "", reason: str = "", chip_data: str = "", deadline_s: float | None = None
+    ) -> Sale:
         """The sale did not happen: the customer gets the money back. Returns before the host has confirmed."""
         return cast(Sale, self.call("transaction.reverse", _without_blanks(locals()), deadline_s))
 

@@ -46,6 +46,7 @@ from agent.events import (
 )
 from agent.policy import Policy
 from agent.records import Closing, State, Transaction
+from protocol.errors import MessageError
 from protocol.frozen import replace
 from protocol.reversal import Learnt, learn, reason_of_try, render
 
@@ -132,7 +133,7 @@ def begun_completed(record: Transaction, event: Complete, now: Now, policy: Poli
 
 def begun_reversed(record: Transaction, event: Reverse, now: Now, policy: Policy) -> Decision:
     """The sale is called off while its outcome is open: what comes later is evidence."""
-    record = _acted(record, "reversed", event.by, now)
+    record = _acted(_with_card(record, event.chip_data, policy), "reversed", event.by, now)
     return _outcome_unknown(record, event.reason, event.cause, now, policy)
 
 
@@ -159,7 +160,8 @@ def approved_completed(record: Transaction, event: Complete, now: Now, policy: P
 
 def approved_reversed(record: Transaction, event: Reverse, now: Now, policy: Policy) -> Decision:
     """Approved, but the sale did not happen."""
-    return _owe(_acted(record, "reversed", event.by, now), event.reason, event.cause, now, policy)
+    record = _acted(_with_card(record, event.chip_data, policy), "reversed", event.by, now)
+    return _owe(record, event.reason, event.cause, now, policy)
 
 
 def approved_due(record: Transaction, event: Wake, now: Now, policy: Policy) -> Decision:
@@ -401,6 +403,17 @@ def _owe(record: Transaction, reason: str, cause: str, now: Now, policy: Policy)
         return _park(record, cause, now, policy)
     owed = replace(record, state=State.REVERSING, reason=reason, cause=cause, wake_at=now.mono)
     return owed, (Slip("cancelled"),)
+
+
+def _with_card(record: Transaction, chip_data: str, policy: Policy) -> Transaction:
+    """Before anything of it left, a reversal takes up what the card said last; what cannot be read changes nothing."""
+    if not chip_data or record.frozen is None:
+        return record
+    known = Learnt(record.approval_code, record.rrn, record.host_date, chip_data=chip_data)
+    try:
+        return replace(record, frozen=learn(record.frozen, policy.profile, record.kind, known))
+    except MessageError:
+        return record
 
 
 def _acted(record: Transaction, what: str, by: str, now: Now, why: str = "") -> Transaction:

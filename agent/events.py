@@ -6,6 +6,7 @@ daemon's next act, performed only after the new record is on stable storage.
 
 from __future__ import annotations
 
+from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
@@ -101,11 +102,15 @@ class Complete(Event):
 
 @dataclass(frozen=True, slots=True)
 class Reverse(Event):
-    """The one that acted says the sale did not happen. `reason` as in the profile's table."""
+    """The one that acted says the sale did not happen. `reason` as in the profile's table.
+
+    `chip_data`: what the card said last (hexadecimal), where it refused after the approval.
+    """
 
     by: str
     reason: str = "other"
     cause: str = "application"
+    chip_data: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from protocol.explain import Explanation, Part, Trouble, explain, explain_auto
 from protocol.masking import scrub
 from protocol.meanings import KINDS, REASON_NAMES, Both, same
 from protocol.profile import load_profile, profile_names
+from protocol.reversal import reason_of_try, render
 from protocol.rules import Profile
 
 EXIT_DAMAGED = 65  # sysexits.h: EX_DATAERR
@@ -239,13 +240,18 @@ def explain_item(
     """A journal item from its stored parts: its facts, and its frozen reversal explained by the item's own profile.
 
     `public` is the entry's JSON (or the dict of it), `body` the opened secret, b"" where it is sealed or there is none.
-    The profile is the one of today; the reversal's bytes are those that were frozen. Raises ProfileError, ValueError.
+    The profile is the one of today; the reversal's bytes are those that were frozen, with type and reason of the
+    next try where one is owed. Raises ProfileError, ValueError.
     """
     stored = public if isinstance(public, str) else json.dumps(public)
     txn = load(stored, body)
     if not body:
         return txn, None
-    return txn, explain(load_profile(txn.profile, directories), body, money)
+    profile = load_profile(txn.profile, directories)
+    if txn.frozen and txn.reason:
+        reason = reason_of_try(txn.frozen, profile, txn.reason, refused=bool(txn.last_code))
+        body = render(txn.frozen, repeat=txn.left, reason_code=reason)
+    return txn, explain(profile, body, money)
 
 
 def item_text(txn: Transaction, found: Explanation | None, language: str) -> str:

@@ -81,6 +81,7 @@ class Conclusion:
     verdict: str
     script_chip_data: str = field(repr=False, default="")
     objection: str = ""  # code of the error, e.g. E-CARD-GONE
+    reversal_chip_data: str = field(repr=False, default="")  # what a reversal tells of it, "" where it said nothing
 
 
 class Desk:
@@ -201,7 +202,7 @@ class Desk:
                 chip = device.second_generate_ac(approved, code, chip_data, step_s)
             except CardGone as error:
                 return Conclusion("", device.scripts_of_gone_card, error.code)
-            return Conclusion(chip.kind, chip.script_chip_data)
+            return Conclusion(chip.kind, chip.script_chip_data, reversal_chip_data=chip.reversal_chip_data)
 
         return self.submit(reader, job, step_s)
 

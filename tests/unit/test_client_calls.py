@@ -251,7 +251,7 @@ SCHEMAS: dict[str, set[str]] = {
     "begin": set(api.ORDER_SCHEMA),
     "reply": {*api.WHICH_SCHEMA, "message_hex", "response_code", "approval_code", "rrn", "mac"},
     "complete": set(api.WHICH_SCHEMA),
-    "reverse": {*api.WHICH_SCHEMA, "reason"},
+    "reverse": {*api.WHICH_SCHEMA, "reason", "chip_data"},
     "status": set(api.WHICH_SCHEMA),
     "unconfirmed": {"lane"},
     "reversal_list": {"all", "limit"},

@@ -307,6 +307,34 @@ def test_a_host_that_does_not_know_the_outcome_has_its_sale_reversed(codes: tupl
     assert dialogue.record.response_code == "68"
 
 
+def test_a_card_that_refused_after_the_approval_has_its_last_word_in_the_reversal() -> None:
+    """Tags 95, 9F10, 9F1E, 9F36 and DF31 of the second cryptogram, and only those."""
+    last = "9505008004E000" + "9F100403A04800" + "9F3602004D" + "9F26081122334455667788"
+    dialogue = Dialogue(transaction()).begun().feed(answered("00"))
+    dialogue.feed(Reverse("card", "other", "card-refused", last)).feed(Wake())
+    message = dialogue.policy.profile.codec.unpack(dialogue.sent().body)
+    assert message.get(55) == "9505008004E000" + "9F100403A04800" + "9F3602004D"
+    assert (message.get(38), message.get(39)) == ("123456", "06")
+
+
+@pytest.mark.parametrize("chip_data", ["95", "9505", "FF"])
+def test_chip_data_that_cannot_be_read_keeps_no_reversal_back(chip_data: str) -> None:
+    dialogue = Dialogue(transaction()).begun().feed(answered("00"))
+    before = dialogue.record.frozen
+    dialogue.feed(Reverse("till", "other", chip_data=chip_data))
+    assert dialogue.state is State.REVERSING
+    assert before is not None
+    assert dialogue.record.frozen is not None
+    assert dialogue.record.frozen.body == before.body
+
+
+def test_after_the_first_byte_nothing_changes_the_reversal_any_more() -> None:
+    dialogue = tried()
+    before = dialogue.record.frozen
+    dialogue.feed(Reverse("card", "other", chip_data="9F3602004D"))
+    assert dialogue.record.frozen is before
+
+
 def _reason(dialogue: Dialogue) -> str:
     return dialogue.policy.profile.codec.unpack(dialogue.sent().body).get(39)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -55,6 +55,24 @@ def test_a_kind_that_is_never_reversed_says_so() -> None:
     txn = transaction(kind="balance")
     loaded, found = explain_item(dump(txn), txn.secret())
     assert "no reversal" in item_text(loaded, found, "en")
+
+
+@pytest.mark.parametrize(
+    ("profile", "changes", "field", "value"),
+    [
+        ("unionpay-pos", {"reason": "customer"}, "39", "06"),
+        ("unionpay-pos", {"reason": "timeout"}, "39", "98"),
+        ("unionpay-pos", {"reason": "timeout", "last_code": "96"}, "39", "06"),
+        ("iso87-ascii", {"reason": "customer", "left": True}, "mti", "0421"),
+    ],
+)
+def test_an_owed_reversal_is_shown_as_its_next_try_will_be(
+    profile: str, changes: dict[str, Any], field: str, value: str
+) -> None:
+    """Who certifies a host looks here for the reason that the host will read."""
+    txn = transaction(profile, state=State.REVERSING, cause="application", **changes)
+    told = item_json(*explain_item(dump(txn), txn.secret()))
+    assert (told["mti"] if field == "mti" else told["fields"][field]) == value
 
 
 def test_an_item_is_read_out_of_a_copy_of_the_journal(tmp_path: Path) -> None:
