@@ -33,6 +33,11 @@ class Now:
         """Wall time as MMDDhhmmss, the form of DE 7."""
         return self.utc.strftime("%m%d%H%M%S")
 
+    @property
+    def local(self) -> str:
+        """The same in this machine's zone, for DE 12 and 13."""
+        return self.utc.astimezone().strftime("%m%d%H%M%S")
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

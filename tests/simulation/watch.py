@@ -252,10 +252,11 @@ class Watch:
                 _hold(same, "reversal-of-another", f"element {number} of {item.txn_id} is not the request's")
             self._same_key(item, lane, message)
         if item.reversal is not None:
-            changed = _differences(item.reversal, message)
-            reason, refused = lane.profile.reversal.reason_field, lane.profile.reversal.reason_after_refusal
-            if refused and message.get(reason) == refused:  # the host has answered a try, and the profile says so
-                changed = [number for number in changed if number != reason]
+            rules = lane.profile.reversal
+            anew = {rules.local_time_field, rules.local_date_field}
+            if rules.reason_after_refusal and message.get(rules.reason_field) == rules.reason_after_refusal:
+                anew.add(rules.reason_field)  # the host has answered a try, and the profile says so
+            changed = [number for number in _differences(item.reversal, message) if number not in anew]
             _hold(not changed, "reversal-changed", f"elements {changed} of {item.txn_id} differ from the first try")
         if lane.profile.reversal.repeats:
             repeat = message.mti[3] in "135"
