@@ -142,7 +142,11 @@ class LockFile:
         return cls(descriptor, path)
 
     def release(self) -> None:
-        """Gives the lock back; the file stays, so that two processes can never lock two files of one name."""
+        """Gives the lock back; the file stays, so that two processes can never lock two files of one name.
+
+        By name, not only with the descriptor: a child that is just being started still has a copy of that.
+        """
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
 
 

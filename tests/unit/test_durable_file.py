@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.durable_file import append_line, create_durably, replace_durably
+from agent.durable_file import LockFile, append_line, create_durably, replace_durably
 from tests.full_disk import room_for
 
 
@@ -95,3 +95,14 @@ def test_nothing_is_appended_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         append_line(tmp_path / "log", "one", durable=True)
     assert (tmp_path / "other").read_text() == "another's\n"
+
+
+def test_a_lock_that_was_given_back_is_free_although_a_child_still_has_a_copy(tmp_path: Path) -> None:
+    lock = LockFile.take(tmp_path / "lock")
+    assert isinstance(lock, LockFile)
+    copy = os.dup(lock._descriptor)  # as a child has it between fork and exec
+    lock.release()
+    again = LockFile.take(tmp_path / "lock")
+    assert isinstance(again, LockFile), again
+    again.release()
+    os.close(copy)
