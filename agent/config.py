@@ -10,13 +10,16 @@ Rules not to break:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import re
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agent.config_changes import needs_restart, unsafe_changes
+from agent.config_changes import KEY_FILES, needs_restart, unsafe_changes
 from agent.config_checks import ProfileLoader, check, read_key_file
 from agent.config_devices import Checkout, DeviceConfig
 from agent.config_keys import ConfigError, Problem, Report, read_fields
@@ -71,7 +74,15 @@ def load(file: Path | str, profile_loader: ProfileLoader = load_profile) -> Conf
         report.problems += _hidden(table, source, shapes, report, profile_loader)
     if report.problems:
         raise ConfigError(str(source), sorted(report.problems, key=lambda problem: problem.line))
-    return Configuration(**parts, source=source)
+    return Configuration(**parts, source=source, key_prints=dict(_key_prints(parts["lanes"])))
+
+
+def _key_prints(lanes: Sequence[Lane]) -> Iterator[tuple[tuple[str, str], bytes]]:
+    for lane in lanes:
+        for name in KEY_FILES:
+            if (file := getattr(lane, name)) is not None:
+                with contextlib.suppress(OSError):  # it was there a moment ago, when it was checked; the lane will tell
+                    yield (lane.name, name), hashlib.sha256(file.read_bytes()).digest()
 
 
 def _parts(table: dict[str, Any], source: Path, report: Report) -> dict[str, Any]:

@@ -14,6 +14,8 @@ LANE_IDENTITY = (
     *("profile", "terminal_id", "merchant_id", "batch", "currency", "tpdu", "acquirer", "operator"),
     *("tls", "mac", "mac_key_file", "master_key_file", "sign_on", "mac_key", "pinpad", "pinpad_master_key"),
 )
+# Of these also the content: a bank's new key often comes under the old name.
+KEY_FILES = ("mac_key_file", "master_key_file")
 # With these another journal, or one that cannot be opened, would take the place of the pending items.
 STORE = ("agent.state_dir", "journal.path", "journal.highwater", "keys.data_key_file")
 RESTART = (
@@ -32,6 +34,7 @@ def unsafe_changes(old: Configuration, new: Configuration, pending_lanes: Collec
     for lane in old.lanes:
         if lane.name in pending_lanes:
             changes.extend(_lane_changes(lane, new.lane(lane.name)))
+            changes.extend(_key_changes(lane.name, old, new))
     return changes
 
 
@@ -50,6 +53,13 @@ def _lane_changes(old: Lane, new: Lane | None) -> Iterator[str]:
             yield f"lane {old.name}: {key} cannot change while it has pending reversals"
     if gone := [host for host in old.hosts if host not in new.hosts]:
         yield f"lane {old.name}: hosts: {', '.join(gone)} cannot be removed while it has pending reversals"
+
+
+def _key_changes(lane: str, old: Configuration, new: Configuration) -> Iterator[str]:
+    for name in KEY_FILES:
+        before, now = old.key_prints.get((lane, name)), new.key_prints.get((lane, name))
+        if before is not None and now is not None and before != now:
+            yield f"lane {lane}: the key in {name} cannot change while it has pending reversals"
 
 
 def _differs(key: str, old: Configuration, new: Configuration) -> bool:

@@ -12,6 +12,7 @@ After `agent.config.load` every path is absolute. A configuration built by hand 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Literal
@@ -289,6 +290,8 @@ class Configuration:
     )
     rights: Rights = field(default=Rights(), metadata=key.table("Who may do what over the API", Rights))
     source: Path = field(default=Path())
+    # Of the key files of lanes as they were read, by lane and name of the key: a file may change under its name.
+    key_prints: Mapping[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
 
     def lane(self, name: str) -> Lane | None:
         """The lane of that name."""

@@ -219,10 +219,20 @@ def test_under_attack_the_reversal_goes_out_on_time_and_nothing_is_cleared(
     print(f"{name}: longest gap {gap_s:.2f} s, memory +{grown_kib} KiB")
     assert gap_s < GAP_S_MAX
     assert grown_kib < MEMORY_KIB_MAX
-    assert bench.state_of("OWED") in ("reversing", "parked")
+    bench.until(lambda: state(bench) in ("reversing", "parked"), "it is owed as before")
     host.faults.clear()
-    bench.until(lambda: bench.state_of("OWED") == "reversed", "the host acknowledged it")
+    bench.until(lambda: state(bench) == "reversed", "the host acknowledged it")
     agree(host, bench)
+
+
+def state(bench: AgentBench) -> str:
+    """Of the owed sale; "busy" while connections of the attack that the kernel held back are still being ended."""
+    try:
+        return bench.state_of("OWED")
+    except DemoError as error:
+        if "A-BUSY" not in error.text:
+            raise
+        return "busy"
 
 
 # --- another user of the machine ---

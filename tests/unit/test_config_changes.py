@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.config import Configuration, Tls, needs_restart, unsafe_changes
-from tests.unit.config_samples import loaded
+from agent.config import Configuration, Tls, effective, load, needs_restart, unsafe_changes
+from tests.unit.config_samples import load_sample_profile, loaded
 
 
 @pytest.fixture
@@ -41,6 +41,20 @@ def test_a_lane_with_pending_items_keeps_its_identity(config: Configuration, cha
     new = with_lane(config, **changes)
     (sentence,) = unsafe_changes(config, new, {"till-1"})
     assert sentence.startswith(f"lane till-1: {next(iter(changes))}")
+
+
+def test_another_key_under_the_old_name_is_another_key(tmp_path: Path) -> None:
+    before = loaded(tmp_path)
+    file = before.lanes[0].mac_key_file
+    assert file is not None
+    file.write_text("11" * 16)
+    after = load(before.source, load_sample_profile)
+    assert unsafe_changes(before, after, {"till-1"}) == [
+        "lane till-1: the key in mac_key_file cannot change while it has pending reversals"
+    ]
+    assert unsafe_changes(before, after, {"till-2"}) == []
+    assert unsafe_changes(after, load(before.source, load_sample_profile), {"till-1"}) == []
+    assert "key_prints" not in repr(after) + effective(after)
 
 
 def test_a_lane_without_pending_items_may_change(config: Configuration) -> None:
