@@ -16,8 +16,8 @@ from agent.outcomes import Outcome
 Ended = tuple[int, Outcome]
 
 # Measured (docs/performance.md): deciding one outcome costs 0.3 to 0.4 ms of a desktop's CPU, a commit 0.15 ms on a
-# fast disk and 10 ms on a slow one. Sixteen together drain 32 lanes as fast as all, eight a tenth slower; where a commit
-# takes longer, sixteen for each of its milliseconds keep its share below a sixth.
+# fast disk and 10 ms on a slow one. Sixteen together drain 32 lanes as fast as all, eight a tenth slower; where a
+# commit takes longer, sixteen for each of its milliseconds keep its share below a sixth.
 TOGETHER_MIN = 16
 TOGETHER_PER_MS = 16
 
