@@ -63,7 +63,7 @@ _STEPS_ZH: dict[str, str] = {
     "E-DEVICE-INHIBITED": "恢复使用：reversalctl devices release 设备名",
     "E-DEVICE-BUSY": "等待当前任务结束，或检查设备为何缓慢",
     "E-DEVICE-GARBLED": "检查两端的速率和格式、连线长度和屏蔽",
-    "E-DEVICE-FAULT": "请将案例文件发给厂商：reversalctl bundle",
+    "E-DEVICE-FAULT": "请将故障资料包发给厂商：reversalctl bundle",
     "E-DEVICE-REFUSED": "查看设备提示：打印机请检查纸张、上盖和切刀；其他设备请断电重启后再试",
     "E-PINPAD-KEY": "密码键盘缺少主密钥：重新灌装主密钥并签到",
     "E-CARD-MUTE": "把卡翻面或清洁芯片后再插",

@@ -68,7 +68,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "shop": ("shop", "商户"),
     "engineer": ("field engineer", "现场工程师"),
     "bank": ("bank", "银行"),
-    "nobody": ("nobody", "无需操作"),
+    "nobody": ("nobody", "无需人工"),
     "ended": (
         "THE AGENT WAS STOPPED ({reason}). No reversal is being sent. Below: how things stood then.",
         "系统已停止（{reason}），冲正没有在发送。以下为停止时的状态。",
@@ -173,7 +173,7 @@ def short_span(seconds: float | None, language: str) -> str:
     """A time span in one unit for a table: "45 s", "12 min", "3 h", "9 d"."""
     if seconds is None:
         return "?"
-    for length, english, chinese in ((86_400, "d", "天"), (3600, "h", "时"), (60, "min", "分")):
+    for length, english, chinese in ((86_400, "d", "天"), (3600, "h", "小时"), (60, "min", "分")):
         if seconds >= length:
             return f"{int(seconds // length)} {chinese if language == 'zh' else english}"
     return f"{int(seconds)} {'秒' if language == 'zh' else 's'}"

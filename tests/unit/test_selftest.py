@@ -224,8 +224,8 @@ def wrapped(configuration: Configuration, wrapping: Wrapping) -> Configuration:
 @pytest.mark.parametrize(
     ("told", "result", "chinese"),
     [
-        ({}, "pass", "包装程序 /x 可用"),
-        ({"under": ""}, "warn", "数据密钥尚未按配置包装"),
+        ({}, "pass", "封装程序 /x 可用"),
+        ({"under": ""}, "warn", "数据密钥尚未按配置封装"),
         (
             {"reached": False, "problem": "wrapping program /x did not answer and end within 5 s"},
             "fail",
