@@ -17,7 +17,7 @@ from typing import Any
 from agent.cli_rooms import CommandLine
 from agent.device_errors import WORK, errors_of
 from agent.said import coded, said
-from agent.status_text import columns, pad, short_span, wrap
+from agent.status_text import colon, columns, pad, short_span, wrap
 
 _WIDTH = 78
 EXIT_PASSED, EXIT_NOT_PASSED = 0, 1
@@ -198,7 +198,7 @@ def _details(device: Mapping[str, Any], language: str) -> list[str]:
     if device["last_error"]:
         code, text = device["last_error_code"], device["last_error"]
         facts["last"] = said(coded(code, text)).zh if language == "zh" else f"{code} {text}"
-    lines = [f"{_word(name, language)}: {value}" for name, value in facts.items() if value]
+    lines = [f"{_word(name, language)}{colon(language)}{value}" for name, value in facts.items() if value]
     if device["inhibited_because"]:
         lines.append(_word("inhibited", language).format(why=device["inhibited_because"]))
     elif device["last_error"] and device["state"] not in ("ready", "busy"):
