@@ -382,7 +382,7 @@ def _general(default: Any) -> _Parser:
     general.add_argument("--language", choices=("en", "zh"))
     flags = argparse.SUPPRESS if default is argparse.SUPPRESS else False
     general.add_argument("--json", action="store_true", default=flags, help="for machines: one object a line")
-    general.add_argument("--no-colour", action="store_true", default=flags)
+    general.add_argument("--no-colour", action="store_true", default=flags, help="plain text on a terminal, too")
     return general
 
 

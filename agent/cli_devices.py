@@ -17,7 +17,7 @@ from typing import Any
 from agent.cli_rooms import CommandLine
 from agent.device_errors import WORK, errors_of
 from agent.said import coded, said
-from agent.status_text import columns, pad, short_span, wrap
+from agent.status_text import colon, columns, pad, short_span, wrap
 
 _WIDTH = 78
 EXIT_PASSED, EXIT_NOT_PASSED = 0, 1
@@ -63,7 +63,7 @@ _STEPS_ZH: dict[str, str] = {
     "E-DEVICE-INHIBITED": "恢复使用：reversalctl devices release 设备名",
     "E-DEVICE-BUSY": "等待当前任务结束，或检查设备为何缓慢",
     "E-DEVICE-GARBLED": "检查两端的速率和格式、连线长度和屏蔽",
-    "E-DEVICE-FAULT": "请将案例文件发给厂商：reversalctl bundle",
+    "E-DEVICE-FAULT": "请将故障资料包发给厂商：reversalctl bundle",
     "E-DEVICE-REFUSED": "查看设备提示：打印机请检查纸张、上盖和切刀；其他设备请断电重启后再试",
     "E-PINPAD-KEY": "密码键盘缺少主密钥：重新灌装主密钥并签到",
     "E-CARD-MUTE": "把卡翻面或清洁芯片后再插",
@@ -198,7 +198,7 @@ def _details(device: Mapping[str, Any], language: str) -> list[str]:
     if device["last_error"]:
         code, text = device["last_error_code"], device["last_error"]
         facts["last"] = said(coded(code, text)).zh if language == "zh" else f"{code} {text}"
-    lines = [f"{_word(name, language)}: {value}" for name, value in facts.items() if value]
+    lines = [f"{_word(name, language)}{colon(language)}{value}" for name, value in facts.items() if value]
     if device["inhibited_because"]:
         lines.append(_word("inhibited", language).format(why=device["inhibited_because"]))
     elif device["last_error"] and device["state"] not in ("ready", "busy"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.folded_story import folded
 from agent.said import said
-from agent.status_text import columns, item_row, label, local_time, pad, short_span, table, wrap
+from agent.status_text import bracketed, colon, columns, item_row, label, local_time, pad, short_span, table, wrap
 from agent.texts import catalogue
 
 _WIDTH = 78
@@ -73,20 +73,21 @@ def show_text(item: Mapping[str, Any], language: str) -> str:
         for name, value in _facts(item, language)
         if value
     ]
-    width = max(columns(name) for name, _ in facts) + 2
-    lines += [pad(name + ":", width) + " " + value for name, value in facts]
+    named = [(name + colon(language).rstrip(), value) for name, value in facts]
+    width = max(columns(name) for name, _ in named) + 1
+    lines += [pad(name, width) + " " + value for name, value in named]
     return "\n".join([*lines, "", *diagnosis_lines(item, language)]) + "\n"
 
 
 def why_text(answer: Mapping[str, Any], language: str, *, full: bool = False) -> str:
     """The diagnosis first, then what happened, in order. `full`: every try, also those that ended alike."""
     item = answer["item"]
-    suffix = _suffix(language)
+    suffix, between = _suffix(language), colon(language)
     row = item_row(item, language)
     lines = ["  ".join(row[:4]) + f"  {item[f'state_{suffix}']}", ""]
     if item["origin"]:
-        lines += wrap(f"{_origin_word(item, language)}: {item['origin'][f'text_{suffix}']}", _WIDTH)
-    lines += [*diagnosis_lines(item, language), "", _word("timeline", language) + ":"]
+        lines += wrap(_origin_word(item, language) + between + item["origin"][f"text_{suffix}"], _WIDTH)
+    lines += [*diagnosis_lines(item, language), "", _word("timeline", language) + between.rstrip()]
     for entry in answer["timeline"] if full else folded(answer["timeline"]):
         lines += [f"  {_when(entry)}", *wrap(entry[f"text_{suffix}"], _WIDTH, "      ")]
     return "\n".join(lines) + "\n"
@@ -107,15 +108,15 @@ def _origin_word(item: Mapping[str, Any], language: str) -> str:
 
 def diagnosis_lines(item: Mapping[str, Any], language: str) -> list[str]:
     """Cause, money, evidence, what to do, and the commands for it."""
-    found, suffix = item["diagnosis"], _suffix(language)
-    lines = wrap(f"{_word('cause', language)}: {found['code']} {found[f'cause_{suffix}']}", _WIDTH)
-    lines += wrap(f"{_word('money', language)}: {found[f'money_{suffix}']}", _WIDTH)
+    found, suffix, between = item["diagnosis"], _suffix(language), colon(language)
+    lines = wrap(f"{_word('cause', language)}{between}{found['code']} {found[f'cause_{suffix}']}", _WIDTH)
+    lines += wrap(f"{_word('money', language)}{between}{found[f'money_{suffix}']}", _WIDTH)
     for piece in found[f"evidence_{suffix}"]:
-        lines += wrap(f"{_word('evidence', language)}: {piece}", _WIDTH)
-    who = label(found["who"], language)
-    lines += wrap(f"{_word('do', language)} ({who}): {found[f'action_{suffix}']}", _WIDTH)
+        lines += wrap(f"{_word('evidence', language)}{between}{piece}", _WIDTH)
+    who = bracketed(label(found["who"], language), language)
+    lines += wrap(f"{_word('do', language)}{who}{between}{found[f'action_{suffix}']}", _WIDTH)
     commands = [one for one in found["commands"] if one not in (f"reversalctl why {item['id']}", "reversalctl list")]
-    return [*lines, *(f"{_word('type', language)}: {command}" for command in commands)]
+    return [*lines, *(f"{_word('type', language)}{between}{command}" for command in commands)]
 
 
 def nearest(wanted: str, items: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -33,7 +33,7 @@ _WORDS = {
         "the agent does not run: pending items stay readable with the old key until `keys destroy`",
         "服务未运行：待处理交易仍由旧密钥加密，直至执行 keys destroy",
     ),
-    "under": ("wrapped under {source}", "由 {source} 包装"),
+    "under": ("wrapped under {source}", "由 {source} 封装"),
     "in-clear": ("the key file is in clear", "密钥文件为明文"),
     "wanted": (
         "not as configured: {source}; reversalctl keys wrap",

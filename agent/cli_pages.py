@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,17 +134,16 @@ def _quoted(text: str) -> str:
 def pages(top: argparse.ArgumentParser) -> dict[str, str]:
     """Each page by its file name: one for the command, one for each of its commands."""
     known = commands(top)
-    found = {f"{PROG}.1": _page(PROG, top, [name for name in known if " " not in name])}
+    found = {f"{PROG}.1": _page(PROG, top, {name: one for name, one in known.items() if " " not in name})}
     for name, one in known.items():
         if " " not in name:
-            inner = [other for other in known if other.startswith(f"{name} ")]
-            found[f"{PROG}-{name}.1"] = _page(f"{PROG}-{name}", one, inner, [known[other] for other in inner])
+            inner = {other: sub for other, sub in known.items() if other.startswith(f"{name} ")}
+            found[f"{PROG}-{name}.1"] = _page(f"{PROG}-{name}", one, inner)
     return found
 
 
-def _page(
-    name: str, one: argparse.ArgumentParser, below: Sequence[str], inner: Sequence[argparse.ArgumentParser] = ()
-) -> str:
+def _page(name: str, one: argparse.ArgumentParser, below: Mapping[str, argparse.ArgumentParser]) -> str:
+    """`below`: its commands by name. Those of the command itself have pages of their own and are named there only."""
     text = one.description or ""
     lines = [
         f'.\\" Printed from the argument parser by agent/cli_pages.py; do not edit.\n.TH {_roff(name.upper())} 1 "" '
@@ -155,15 +154,20 @@ def _page(
         ".SH OPTIONS",
         *_options(one),
     ]
+    top = name == PROG
     if below:
         lines.append(".SH COMMANDS")
-        lines += [f".TP\n.B {_roff(other)}" for other in below]
-    for sub, label in zip(inner, below, strict=False):
-        lines += [f".SS {_roff(label)}\n{_roff(sub.description or '')}", *_options(sub)]
+    for label, sub in below.items():
+        told = _roff(sub.description or "")
+        lines += [f".TP\n.B {_roff(label)}\n{told}"] if top else [f".SS {_roff(label)}\n{told}", *_options(sub)]
     lines.append(
         ".SH EXIT STATUS\nChecks: 0 ok, 1 warning, 2 critical, 3 unknown. Errors as in sysexits.h: 64 wrong command "
         "line, 65 refused or no such item, 66 no input, 69 the agent does not run, 70 our own fault, 73 and 74 files, "
         "75 try again, 77 not allowed, 78 configuration."
+    )
+    others = [f"{PROG}-{label}" for label in below] if top else [PROG]
+    lines.append(
+        ".SH SEE ALSO\n" + ",\n".join(f"\\fB{_roff(other)}\\fR(1)" for other in others) + ",\n\\fBreversald\\fR(8)"
     )
     return "\n".join(lines) + "\n"
 

@@ -62,7 +62,7 @@ _TRIED: Mapping[str, Text] = {
     "printer": Text("printer", "打印机"),
     "key": Text("MAC key", "MAC 密钥"),
     "host": Text("host", "主机"),
-    "echo": Text("echo", "线路测试"),
+    "echo": Text("echo", "回响测试"),
     "sign-on": Text("sign-on", "签到"),
 }
 

@@ -17,7 +17,7 @@ from agent.cli_place import CommandError
 from agent.cli_rooms import CommandLine
 from agent.loop import Clock
 from agent.selftest import Bench, Finding, NotPossible, run, worst
-from agent.status_text import columns, local_time, pad, wrap
+from agent.status_text import colon, columns, local_time, pad, wrap
 from agent.texts_operations import operations, phrase
 from protocol.errors import AgentError
 
@@ -138,7 +138,8 @@ def _keep(bench: Bench, findings: Sequence[Finding]) -> dict[str, Any] | None:
 
 def _shown(finding: Finding, language: str) -> str:
     result = operations().word("result", finding.result).of(language)
-    head = f"{pad(result, 6)}{pad(finding.code, 15)}{finding.title.of(language)}: {finding.text.of(language)}"
+    head = f"{pad(result, 6)}{pad(finding.code, 15)}{finding.title.of(language)}{colon(language)}"
+    head += finding.text.of(language)
     if finding.result == "pass":
         return head
     return "\n".join([head, *wrap(finding.action.of(language), 78, " " * columns(pad(result, 6)))])

@@ -39,11 +39,11 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "upload-done": ("  details uploaded: {accepted}", "  已上送明细：{accepted} 笔"),
     "upload-details": (
         "  details uploaded: {accepted}; {waiting} wait and are sent by themselves",
-        "  已上送明细：{accepted} 笔；{waiting} 笔待上送，程序会自动继续",
+        "  已上送明细：{accepted} 笔；{waiting} 笔待上送，系统会自动继续",
     ),
     "upload-end": (
         "  details uploaded: {accepted}; the end of the upload is sent by itself",
-        "  已上送明细：{accepted} 笔；程序会自动发送批上送结束报文",
+        "  已上送明细：{accepted} 笔；系统会自动发送批上送结束报文",
     ),
     "upload-refused": ("  refused by the host: {id}, code {why}", "  主机拒绝：{id}，应答码 {why}"),
     "upload-left": ("  not uploaded, tell the bank: {id}: {why}", "  未上送，请告知银行：{id}：{why}"),

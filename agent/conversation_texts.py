@@ -29,7 +29,7 @@ FINDINGS: dict[str, Both] = {
         "{sent} is sent again without saying that it is a repeat; the agent sends {wanted}",
         "{sent} 重发时未标明为重发；系统发送 {wanted}",
     ),
-    "other-type": Both("message type {sent}; the agent sends {wanted}", "消息类型 {sent}；系统发送 {wanted}"),
+    "other-type": Both("message type {sent}; the agent sends {wanted}", "报文类型 {sent}；系统发送 {wanted}"),
     "element-missing": Both(
         "element {field} is missing; the agent sends {wanted}", "缺少第 {field} 域；系统发送 {wanted}"
     ),
@@ -57,13 +57,13 @@ FINDINGS: dict[str, Both] = {
     "stan-in-use": Both(
         "STAN {stan} is used again while its transaction is open", "流水号 {stan} 的交易尚未结束就被再次使用"
     ),
-    "unknown-kind": Both("the profile knows no transaction like this", "配置中没有此类交易"),
-    "no-mac": Both("the message carries no MAC, and the profile wants one", "报文没有 MAC，而配置要求 MAC"),
+    "unknown-kind": Both("the profile knows no transaction like this", "报文规范中没有此类交易"),
+    "no-mac": Both("the message carries no MAC, and the profile wants one", "报文没有 MAC，而报文规范要求 MAC"),
     "no-reversal": Both("no reversal can be made of this request: {why}", "无法由此请求生成冲正：{why}"),
     "bytes-lost": Both("bytes are missing in the capture", "抓包中缺少数据"),
     "unreadable": Both(
         "{size} bytes that this profile cannot read: at byte {offset} expected {expected}, found {found}",
-        "{size} 字节无法按此配置解析：位于字节 {offset}，应为 {expected_zh}，实为 {found_zh}",
+        "{size} 字节无法按此报文规范解析：位于字节 {offset}，应为 {expected_zh}，实为 {found_zh}",
     ),
     "unfinished-frame": Both("the capture ends within a message", "抓包在报文中间结束"),
     "open-at-end": Both("still {state} at the end of the capture", "抓包结束时状态仍为 {state}"),

@@ -501,6 +501,18 @@ async def _run(configuration: settings.Configuration, *, new_journal: bool, prof
     return await Daemon(configuration, new_journal=new_journal, profiles=profiles).run()
 
 
+def _shown(configuration: settings.Configuration, options: SimpleNamespace) -> int:
+    """What --check-config and --print-config say."""
+    text = [settings.effective(configuration) if options.print_config else f"{options.config}: no errors"]
+    if options.check_config:
+        text += [f"note: {note}" for note in key_sources.notes(configuration.keys)]
+    try:
+        print("\n".join(text), flush=True)
+    except BrokenPipeError:  # somebody closed the pager: not an error, and Python must not complain again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
 def run(options: SimpleNamespace) -> int:
     """What the command line asks for (`agent/__main__.py`); an exit code."""
     profiles = ProfileShelf()
@@ -513,11 +525,7 @@ def run(options: SimpleNamespace) -> int:
         print(error, file=sys.stderr)
         return EX_CONFIG
     if options.check_config or options.print_config:
-        print(settings.effective(configuration) if options.print_config else f"{options.config}: no errors")
-        if options.check_config:
-            for note in key_sources.notes(configuration.keys):
-                print(f"note: {note}")
-        return 0
+        return _shown(configuration, options)
     if options.command == "gateway" and not configuration.gateways:
         print(f"E-GATEWAY: {options.config} has no [[gateway]]; docs/gateway.md shows one", file=sys.stderr)
         return EX_CONFIG

@@ -152,7 +152,7 @@ class _Kit:
 
     def _other_reversals(self, sale: Message) -> Iterator[Case]:
         rows = (
-            ("mac", "reversal-mac-error", Both("reversal: the reply's MAC was wrong", "冲正：应答MAC错误")),
+            ("mac", "reversal-mac-error", Both("reversal: the reply's MAC was wrong", "冲正：应答 MAC 错误")),
             ("other", "reversal-other", Both("reversal: another reason", "冲正：其他原因")),
             ("storage", "reversal-storage", Both("reversal: the approval could not be stored", "冲正：无法保存记录")),
             ("customer", "reversal-customer", Both("reversal: the customer cancelled", "冲正：客户取消")),
@@ -161,7 +161,7 @@ class _Kit:
             yield self._bytes(name, title, "to-host", self._first(self._freeze(sale, reason)))
         if 55 in self._profile.codec.packings:
             chip = self._request("sale", chip_data=_CHIP, pos_entry_mode=self._entry_mode("051"))
-            title = Both("reversal of a chip sale", "IC卡消费冲正")
+            title = Both("reversal of a chip sale", "IC 卡消费冲正")
             yield self._bytes("reversal-chip", title, "to-host", self._first(self._freeze(chip, "timeout")))
         if self._profile.reversal.partial_field:
             frozen = freeze(sale, self._profile, "other", own_stan=_OWN_STAN, stands_minor=1000)

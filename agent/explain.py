@@ -29,7 +29,7 @@ _INDENT = "      "
 _GENERAL_FIRST = ("unionpay-pos", "iso87-ascii", "iso93", "nac-edc", "as2805-like")
 
 _WORDS = {
-    "profile": Both("profile", "配置"),
+    "profile": Both("profile", "报文规范"),
     "layout": Both("layout", "格式"),
     "bytes": Both("bytes", "字节"),
     "damaged": Both("DAMAGED at byte", "数据损坏，位于字节"),
@@ -48,13 +48,13 @@ _WORDS = {
     "slot": Both("made anew with each attempt", "每次发送重新生成"),
     "sealed": Both(
         "The bytes are sealed in the journal: ask the running agent, or give --journal COPY (from reversalctl export).",
-        "报文字节密封保存在日志中：请查询运行中的程序，或用 --journal 指定 reversalctl export 的副本。",
+        "报文字节密封保存在日志中：请查询运行中的系统，或用 --journal 指定 reversalctl export 的副本。",
     ),
     "none": Both("This kind of transaction has no reversal.", "该交易类型没有冲正报文。"),
 }
 _LAYOUTS = {
     "frame": Both("whole frame", "完整报文"),
-    "message": Both("bare message, from the MTI on", "仅报文体（从MTI开始）"),
+    "message": Both("bare message, from the MTI on", "仅报文体（从 MTI 开始）"),
     "without length": Both("frame without its length", "无长度前缀的报文"),
     "unknown envelope": Both("message behind an unknown envelope", "未知报文头之后的报文"),
 }

@@ -91,7 +91,7 @@ QUESTIONS: tuple[Question, ...] = (
         ("on-approval", "by-application"),
     ),
     Question("name", Text("Name of the lane", "通道名称"), Lane, "name", "till-1"),
-    Question("profile", Text("Host dialect", "主机协议"), Lane, "profile", "unionpay-pos", tuple(profile_names())),
+    Question("profile", Text("Host dialect", "主机报文规范"), Lane, "profile", "unionpay-pos", tuple(profile_names())),
     Question("terminal_id", Text("Terminal id (8)", "终端号（8 位）"), Lane, "terminal_id"),
     Question("merchant_id", Text("Merchant id (15)", "商户号（15 位）"), Lane, "merchant_id"),
     Question("currency", Text("Currency (ISO 4217 number)", "币种（ISO 4217 数字）"), Lane, "currency", "156"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.currency import letters
 from agent.report_texts import texts, word
-from agent.status_text import columns, local_time, pad, short_span, sized, wrap
+from agent.status_text import bracketed, colon, columns, local_time, pad, short_span, sized, wrap
 from agent.texts import Text, catalogue, duration
 from agent.visible import visible
 
@@ -84,17 +84,18 @@ class _Page:
             ("sales", str(self._report["sales"])),
             ("reversals", f"{self._report['reversals']} ({share(self._report)} {self._say('share')})"),
         ]
-        width = max(columns(self._say(name)) for name, _ in rows) + 3
-        yield from (pad(self._say(name) + ":", width) + value for name, value in rows)
+        named = [(self._say(name) + colon(self._language).rstrip(), value) for name, value in rows]
+        width = max(columns(name) for name, _ in named) + 2
+        yield from (pad(name, width) + value for name, value in named)
 
     def _advice(self) -> Iterator[str]:
         yield from self._title("advice")
         for one in self._report["advice"]:
             yield from wrap(f"{one['code']}: {self._told(one, 'text')}", WIDTH)
-            yield from wrap(f"{self._say('do')}: {self._told(one, 'do')}", WIDTH, "  ")
+            yield from wrap(self._say("do") + colon(self._language) + self._told(one, "do"), WIDTH, "  ")
             evidence = "; ".join(one[f"evidence_{self._suffix}"])
             if evidence:
-                yield from wrap(f"{self._say('evidence')}: {evidence}", WIDTH, "  ")
+                yield from wrap(self._say("evidence") + colon(self._language) + evidence, WIDTH, "  ")
         yield from wrap(self._say("not-in-journal"), WIDTH)
 
     def _incidents(self) -> Iterator[str]:
@@ -190,11 +191,13 @@ def incident_details(one: Mapping[str, Any], language: str) -> Iterator[str]:
     if one["quiet_s"] is not None:
         yield word("quiet", span=duration(one["quiet_s"])).of(language)
     money = _sums(one["amounts"]) or word("no-money").of(language)
-    yield f"{word('items').of(language)}: {one['items_count']} ({', '.join(one['items'])}); {money}"
+    between = colon(language)
+    named = bracketed(", ".join(one["items"]), language)
+    yield f"{word('items').of(language)}{between}{one['items_count']}{named}{'；' if language == 'zh' else '; '}{money}"
     if one["attempts"]:
-        yield f"{word('tries').of(language)}: {tries(one).of(language)}"
+        yield f"{word('tries').of(language)}{between}{tries(one).of(language)}"
     if one["codes"]:
-        yield f"{word('codes').of(language)}: {codes_text(one['codes'])}"
+        yield f"{word('codes').of(language)}{between}{codes_text(one['codes'])}"
 
 
 def tries(one: Mapping[str, Any]) -> Text:

@@ -50,9 +50,19 @@ def _templated(text: str) -> str:
     for pattern, chinese in _patterns():
         found = pattern.fullmatch(text)
         if found is not None:
-            values = {name: _in_chinese(value) for name, value in found.groupdict().items()}
+            values = {name: _value(name, value) for name, value in found.groupdict().items()}
             return Text("", chinese).fill(values).zh
     return ""
+
+
+def _value(name: str, value: str) -> str:
+    """What stands for a placeholder; states and their counts ("3 completed + 1 reversed") by their words."""
+    if name not in ("state", "states"):
+        return _in_chinese(value)
+    known = catalogue().words["state"]
+    return " + ".join(
+        " ".join(known[word].zh if word in known else word for word in one.split()) for one in value.split(" + ")
+    )
 
 
 def _by_code(code: str) -> str:

@@ -11,7 +11,7 @@ from agent.texts import ConditionTexts, Text
 
 # Why a sign-on is due (Session.wanted).
 WANTED: Mapping[str, Text] = {
-    "start": Text("the agent has started", "程序启动"),
+    "start": Text("the agent has started", "系统启动"),
     "daily": Text("the daily sign-on is due", "每日签到时间已到"),
     "command": Text("a person asked for it", "人工要求签到"),
     "host-asks": Text("the host asks for it in the header of its answer", "主机在报文头中要求签到"),
@@ -38,7 +38,7 @@ CONDITIONS: Mapping[str, ConditionTexts] = {
         Text("lane {lane} is not signed on, no new sales: {why}", "通道 {lane} 未签到，不能开始新交易：{why}"),
         Text(
             "It is tried again by itself. At once: reversalctl sign-on {lane}",
-            "程序会自动重试。立即签到：reversalctl sign-on {lane}",
+            "系统会自动重试。立即签到：reversalctl sign-on {lane}",
         ),
     ),
     "S-SIGN-ON-LATE": ConditionTexts(
@@ -51,7 +51,7 @@ CONDITIONS: Mapping[str, ConditionTexts] = {
         ),
         Text(
             "It is tried again by itself. At once: reversalctl sign-on {lane}",
-            "程序会自动重试。立即签到：reversalctl sign-on {lane}",
+            "系统会自动重试。立即签到：reversalctl sign-on {lane}",
         ),
     ),
     "S-KEYS": ConditionTexts(
@@ -74,7 +74,7 @@ CONDITIONS: Mapping[str, ConditionTexts] = {
         Text("lane {lane}: the host asks to {wish}", "通道 {lane}：主机要求{wish}"),
         Text(
             "The agent does not do this by itself: tell the one who maintains the terminal.",
-            "本程序不执行该操作：请通知终端维护人员。",
+            "系统不执行该操作：请通知终端维护人员。",
         ),
     ),
     "S-UPLOAD": ConditionTexts(
@@ -87,7 +87,7 @@ CONDITIONS: Mapping[str, ConditionTexts] = {
         ),
         Text(
             "It goes on by itself; reversals and sales go on too. If it lasts, compare the lists with the bank",
-            "程序会继续上送，冲正和交易不受影响。若长时间未完成，请与银行核对明细",
+            "系统会继续上送，冲正和交易不受影响。若长时间未完成，请与银行核对明细",
         ),
     ),
     "S-SCRIPT-RESULT": ConditionTexts(

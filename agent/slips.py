@@ -42,7 +42,7 @@ WORDS: Mapping[str, Words] = {
         "请持此单联系收单行客服",
         "Call the bank's service desk with this slip.",
     ),
-    "settled": ("已人工结案", "CLOSED BY HAND", "按银行参考号结案", "Closed with the bank's reference."),
+    "settled": ("已人工结案", "CLOSED BY HAND", "凭银行凭证号结案", "Closed with the bank's reference."),
     "adjustment": (
         "人工调账申请",
         "MANUAL ADJUSTMENT",
@@ -193,7 +193,7 @@ def facts(txn: Transaction) -> list[tuple[str, str]]:
         ("参考号 RRN", txn.rrn),
         ("授权码 AUTH", txn.approval_code),
         ("应答码 RC", txn.acknowledged_with or txn.last_code or txn.response_code),
-        ("银行参考 REF", txn.closing.bank_reference if txn.closing else ""),
+        ("银行凭证 REF", txn.closing.bank_reference if txn.closing else ""),
         ("编号 ID", txn.id),
         ("时间 UTC", txn.begun_at_utc[:19].replace("T", " ")),
     ]

@@ -68,7 +68,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "shop": ("shop", "商户"),
     "engineer": ("field engineer", "现场工程师"),
     "bank": ("bank", "银行"),
-    "nobody": ("nobody", "无需操作"),
+    "nobody": ("nobody", "无需人工"),
     "ended": (
         "THE AGENT WAS STOPPED ({reason}). No reversal is being sent. Below: how things stood then.",
         "系统已停止（{reason}），冲正没有在发送。以下为停止时的状态。",
@@ -146,6 +146,21 @@ def pad(text: str, width: int) -> str:
     return text + " " * (width - columns(text))
 
 
+def colon(language: str) -> str:
+    """What stands between a name and its value; Chinese has a mark of its own, as wide as ours with its blank."""
+    return "：" if language == "zh" else ": "
+
+
+def comma(language: str) -> str:
+    """What stands between the pieces of a line."""
+    return "，" if language == "zh" else ", "
+
+
+def bracketed(text: str, language: str) -> str:
+    """The text in brackets, with what stands before them."""
+    return f"（{text}）" if language == "zh" else f" ({text})"
+
+
 def cut(text: str, width: int) -> str:
     """The text in at most that many columns; "~" at its end says that something is missing."""
     if columns(text) <= width:
@@ -173,7 +188,7 @@ def short_span(seconds: float | None, language: str) -> str:
     """A time span in one unit for a table: "45 s", "12 min", "3 h", "9 d"."""
     if seconds is None:
         return "?"
-    for length, english, chinese in ((86_400, "d", "天"), (3600, "h", "时"), (60, "min", "分")):
+    for length, english, chinese in ((86_400, "d", "天"), (3600, "h", "小时"), (60, "min", "分")):
         if seconds >= length:
             return f"{int(seconds // length)} {chinese if language == 'zh' else english}"
     return f"{int(seconds)} {'秒' if language == 'zh' else 's'}"
@@ -266,7 +281,7 @@ class _Page:
         """What to do next, as commands."""
         first = self._document["conditions"][0]
         step = notice[1] if notice else first[f"action_{self._suffix}"]
-        return _clip(wrap(f"{self._label('then')}: {step}", self._width), 2)
+        return _clip(wrap(self._named("then", step), self._width), 2)
 
     @property
     def _suffix(self) -> str:
@@ -274,6 +289,12 @@ class _Page:
 
     def _label(self, name: str) -> str:
         return label(name, self._language)
+
+    def _named(self, name: str, value: str) -> str:
+        return self._label(name) + colon(self._language) + value
+
+    def _listed(self, pieces: Iterable[str]) -> str:
+        return comma(self._language).join(pieces)
 
     def _headline(self) -> str:
         overall = self._document["overall"]
@@ -294,49 +315,56 @@ class _Page:
             if impact[key]
         ]
         if not impact["owed"]:
-            return ", ".join([self._label("none-open"), *others])
+            return self._listed([self._label("none-open"), *others])
         amounts = ", ".join(amount["text"] for amount in impact["amounts"])
-        parts = [f"{self._label('open')}: {impact['owed']} ({amounts})"]
+        parts = [self._named("open", f"{impact['owed']}{bracketed(amounts, self._language)}")]
         parts += [f"{impact[key]} {self._label(key)}" for key in ("parked", "held") if impact[key]]
         parts.append(f"{self._label('oldest')} {short_span(impact['oldest_s'], self._language)}")
-        return ", ".join([*parts, *others])
+        return self._listed([*parts, *others])
 
     def _also(self) -> list[str]:
         """The conditions after the first, as far as there is room."""
         others = self._document["conditions"][1 : 1 + _CONDITIONS_MAX]
-        return [f"{self._label('also')}: {one['code']} {one['text_' + self._suffix]}" for one in others]
+        return [self._named("also", f"{one['code']} {one['text_' + self._suffix]}") for one in others]
 
     def _lanes(self) -> list[str]:
         return [self._lane(lane) for lane in _worst_lanes(self._document["lanes"])[:_LANES_MAX]]
 
     def _lane(self, lane: Mapping[str, Any]) -> str:
+        name = f"{self._label('lane')} {lane['name']}{colon(self._language)}"
         if not lane["configured"]:
-            return f"{self._label('lane')} {lane['name']}: {self._label('no-lane')}"
+            return name + self._label("no-lane")
         sells = self._label("sells" if lane["may_sell"] else "blocked")
         link = lane["link"]
         if link is None:
-            return f"{self._label('lane')} {lane['name']}: {sells}"
+            return name + sells
         state = self._label(link["state"] if link["state"] != "unknown" else "link-unknown")
-        words = f"{self._label('lane')} {lane['name']}: {sells}, {state} {short_span(link['for_s'], self._language)}"
-        return f"{words}, {link['last_error_code']}" if link["last_error_code"] and link["state"] == "down" else words
+        words = [sells, f"{state} {short_span(link['for_s'], self._language)}"]
+        if link["last_error_code"] and link["state"] == "down":
+            words.append(link["last_error_code"])
+        return name + self._listed(words)
 
     def _devices(self) -> str:
         devices = self._document["devices"]
-        shown = ", ".join(f"{one['name']} {one['state_' + self._suffix]}" for one in devices)
-        return f"{self._label('devices')}: {shown or self._label('no-devices')}"
+        shown = self._listed(f"{one['name']} {one['state_' + self._suffix]}" for one in devices)
+        return self._named("devices", shown or self._label("no-devices"))
 
     def _store(self) -> str:
         store = self._document["store"]
         room = self._label("full") if store["full"] else f"{sized(store['bytes_free'])} {self._label('free')}"
         wear_kb = store["bytes_per_reversal"] / 1000
-        wear = f", {self._label('wear')} {wear_kb:.0f} kB" if wear_kb else ""
-        took = f", {self._label('commit')} {store['commit_p50_ms']:.1f} ms" if store["commits"] else ""
-        return f"{self._label('store')}: {room}{took}{wear}"
+        told = [room]
+        if store["commits"]:
+            told.append(f"{self._label('commit')} {store['commit_p50_ms']:.1f} ms")
+        if wear_kb:
+            told.append(f"{self._label('wear')} {wear_kb:.0f} kB")
+        return self._named("store", self._listed(told))
 
     def _agent(self) -> str:
         agent = self._document["agent"]
         up_for = short_span(agent["uptime_s"], self._language)
-        return f"{self._label('agent')}: {agent['version']}, pid {agent['pid']}, {self._label('up-for')} {up_for}"
+        told = (agent["version"], f"pid {agent['pid']}", f"{self._label('up-for')} {up_for}")
+        return self._named("agent", self._listed(told))
 
     def _selftest(self) -> list[str]:
         """The last self test and the next; how far the host's clock is from ours. Without a monitor: nothing."""
@@ -347,15 +375,17 @@ class _Page:
         told = self._label("never")
         if last is not None:
             due = f"{self._label('due')} {local_time(last['due_utc'])[5:16]}"
-            told = f"{self._label(last['result'])} {local_time(last['at_utc'])[5:16]}, {due}"
+            told = self._listed([f"{self._label(last['result'])} {local_time(last['at_utc'])[5:16]}", due])
         apart = max((facts["offset_s"] for facts in watch.get("host_clock", {}).values()), key=abs, default=None)
-        clock = "" if apart is None else f"; {self._label('host-clock')} {signed(apart)} s"
-        return [f"{self._label('selftest')}: {told}{clock}"]
+        between = "；" if self._language == "zh" else "; "
+        clock = "" if apart is None else f"{between}{self._label('host-clock')} {signed(apart)} s"
+        return [self._named("selftest", told + clock)]
 
     def _why(self, item: Mapping[str, Any]) -> list[str]:
         found = item["diagnosis"]
         suffix = self._suffix
-        action = f"{self._label('do')} ({self._label(found['who'])}): {found['action_' + suffix]}"
+        who = bracketed(self._label(found["who"]), self._language)
+        action = f"{self._label('do')}{who}{colon(self._language)}{found['action_' + suffix]}"
         return [
             *_clip(wrap(f"{found['code']}: {found['cause_' + suffix]}", self._width, "  "), 2),
             *_clip(wrap(action, self._width, "  "), 2),
@@ -369,7 +399,7 @@ class _Page:
             )
             for one in self._document["finished"]
         ]
-        return [f"{self._label('last')}:", *lines][:room] if lines else []
+        return [self._named("last", "").rstrip(), *lines][:room] if lines else []
 
 
 def _clip(lines: list[str], most: int) -> list[str]:

@@ -35,10 +35,10 @@ _FRAME: dict[str, tuple[str, str]] = {
     "money": ("Money", "资金"),
     "action": ("Action", "处理"),
     "commands": ("Type", "命令"),
-    "patience": ("Before that", "此前"),
+    "patience": ("Before that", "先等待"),
     "alone": (
         "for the first {minutes} min the agent acts alone: wait",
-        "前 {minutes} 分钟系统自动处理，请等待",
+        "最初 {minutes} 分钟由系统自动处理",
     ),
     "conditions": ("The agent as a whole (`reversalctl status`)", "系统整体状态（`reversalctl status`）"),
     "severity": ("Severity", "级别"),
@@ -108,17 +108,24 @@ def _symptoms(texts: Catalogue, language: str) -> list[str]:
 def _code(entry: DiagnosisTexts, texts: Catalogue, language: str) -> list[str]:
     """One code: meaning, money, action, who, commands."""
     lines = [f"### {entry.code}", "", entry.symptom.of(language), ""]
-    lines += [f"* {_frame('meaning', language)}: {_plain(entry.cause.of(language))}"]
-    lines += [f"* {_frame('money', language)}: {_plain(texts.money[entry.money].of(language))}"]
+    lines += [_point("meaning", _plain(entry.cause.of(language)), language)]
+    lines += [_point("money", _plain(texts.money[entry.money].of(language)), language)]
     who = texts.word("who", entry.who).of(language)
-    lines += [f"* {_frame('action', language)} ({who}): {_plain(entry.action.of(language))}"]
+    lines += [_point("action", _plain(entry.action.of(language)), language, who)]
     if entry.patience_s:
         minutes = f"{entry.patience_s / 60:g}"
-        lines += [f"* {_frame('patience', language)}: {_frame('alone', language).format(minutes=minutes)}"]
+        lines += [_point("patience", _frame("alone", language).format(minutes=minutes), language)]
     if entry.commands:
-        shown = ", ".join(f"`{command.replace('{id}', 'ID')}`" for command in entry.commands)
-        lines += [f"* {_frame('commands', language)}: {shown}"]
+        shown = [f"`{command.replace('{id}', 'ID')}`" for command in entry.commands]
+        lines += [_point("commands", ("、" if language == "zh" else ", ").join(shown), language)]
     return lines
+
+
+def _point(name: str, text: str, language: str, who: str = "") -> str:
+    """One point of a code; Chinese has marks of its own, and no blank behind them."""
+    if language == "zh":
+        return f"* {_frame(name, language)}{f'（{who}）' if who else ''}：{text}"
+    return f"* {_frame(name, language)}{f' ({who})' if who else ''}: {text}"
 
 
 def _conditions(texts: Catalogue, language: str) -> list[str]:

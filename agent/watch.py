@@ -31,7 +31,7 @@ from protocol.frozen import dataclass
 # The rest of an escape sequence on a serial line of 1200 baud is there within this time; else it was the key itself.
 ESCAPE_WAIT_S = 0.05
 _WORDS: dict[str, tuple[str, str]] = {
-    "overview": ("q quit  down: items  l 中文", "q 退出  ↓ 查看项目  l English"),
+    "overview": ("q quit  down: items  l 中文", "q 退出  ↓ 查看记录  l English"),
     "items": ("q quit  up/down choose  enter: show  left: back", "q 退出  ↑↓ 选择  回车 查看  ← 返回"),
     "item": ("q quit  up/down scroll  left: back", "q 退出  ↑↓ 滚动  ← 返回"),
     "waiting": ("waiting for the status file", "等待状态文件"),

@@ -35,6 +35,7 @@ from hwsim.up import default_directory, up
 from protocol.errors import AgentError
 
 EX_USAGE, EX_UNAVAILABLE = 64, 69
+ARGPARSE_USAGE = 2
 NUMBER = re.compile(r"(0|[1-9]\d{0,8})(\.\d{1,9})?")
 # Sub-commands with a command line of their own; imported on use, because each brings a whole program.
 PASSED_ON = {"demo": "hwsim.demo", "host": "hwsim.host"}
@@ -43,13 +44,21 @@ PASSED_ON = {"demo": "hwsim.demo", "host": "hwsim.host"}
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in PASSED_ON:
-        return int(importlib.import_module(PASSED_ON[arguments[0]]).main(arguments[1:]))
+        return passed_on(PASSED_ON[arguments[0]], arguments[1:])
     options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except AgentError as error:
         print(f"hwsim: {error.text}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
         return EX_UNAVAILABLE
+
+
+def passed_on(module: str, arguments: Sequence[str]) -> int:
+    """The other program's exit status; argparse's own for a wrong command line becomes ours."""
+    try:
+        return int(importlib.import_module(module).main(arguments))
+    except SystemExit as ended:
+        raise SystemExit(EX_USAGE if ended.code == ARGPARSE_USAGE else ended.code) from None
 
 
 class Parser(argparse.ArgumentParser):

@@ -306,7 +306,8 @@ def play(directory: Path) -> int:
         agree = compare(demo)
         finish(demo)
     print(f"\n{'Books and journal agree.' if agree else 'BOOKS AND JOURNAL DISAGREE.'}")
-    print(f"Left to look at: {directory}/run/status.txt, status.json, reversald.log; {directory}/state/journal.db")
+    left = ("run/status.txt", "run/status.json", "reversald.log", "state/journal.db")
+    print(f"Left to look at in {directory}: {', '.join(left)}")
     return 0 if agree else 1
 
 

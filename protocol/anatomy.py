@@ -132,10 +132,10 @@ class _Walk:
         return raw
 
     def _read_mti(self) -> None:
-        raw = self._take(self._codec.mti_bytes, 0, Both("the message type", "消息类型"))
+        raw = self._take(self._codec.mti_bytes, 0, Both("the message type", "报文类型"))
         text = raw.hex() if len(raw) == 2 else _text(raw, self._codec.mti_coding)
         if not is_valid(text):
-            expected = Both("a message type such as 0200, 0210, 0400", "消息类型，如 0200、0210、0400")
+            expected = Both("a message type such as 0200, 0210, 0400", "报文类型，如 0200、0210、0400")
             raise _StopError(Damage(self.at, len(raw), 0, expected))
         self.mti = text
         self.pieces.append(Piece(0, self.at, b"", raw, text))

@@ -123,7 +123,7 @@ FUNCTIONS_1993 = _table(
     ("401", "partial reversal", "部分冲正"),
     ("801", "sign-on", "签到"),
     ("802", "sign-off", "签退"),
-    ("831", "echo test", "线路测试"),
+    ("831", "echo test", "回响测试"),
 )
 # Element 25 of two digits [1987; UnionPay 2002; LiaoYang].
 CONDITIONS = _table(
@@ -254,7 +254,7 @@ NETWORK_70 = _table(
     ("101", "key change", "密钥更换"),
     ("161", "key change", "密钥更换"),
     ("201", "cut-over", "日切"),
-    ("301", "echo test", "线路测试"),
+    ("301", "echo test", "回响测试"),
 )
 
 # Tags of element 55 [EMV 4.3 book 3 annex A; DF31: UnionPay script results]. The last column: its value may be shown.

@@ -289,8 +289,8 @@ def _original_1993(value: str, around: Around) -> Lines:
 
 
 def _original_head(value: str) -> Lines:
-    words = mti_meaning(value[:4]) if is_valid(value[:4]) else Both("no message type", "不是消息类型")
-    yield Both(f"original message {value[:4]}: {words.en}", f"原消息类型 {value[:4]}：{words.zh}")
+    words = mti_meaning(value[:4]) if is_valid(value[:4]) else Both("no message type", "不是报文类型")
+    yield Both(f"original message {value[:4]}: {words.en}", f"原报文类型 {value[:4]}：{words.zh}")
     yield Both(f"original STAN {value[4:10]}", f"原流水号 {value[4:10]}")
 
 

@@ -19,8 +19,8 @@ from hwsim.host.server import HostServer, HostServerError
 from hwsim.host.settings import HostSettings
 from protocol.errors import AgentError, MacError
 
-EXIT_USAGE = 78
-"""EX_CONFIG of sysexits.h: the command line or a file it names is wrong."""
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: a value of the command line, or a file it names, is wrong."""
 LINES_EVERY_S = 0.2
 
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         host.start()
     except AgentError as error:
         print(f"hwsim host: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return EXIT_CONFIG
     return _run(host, options.quiet)
 
 

@@ -173,3 +173,13 @@ def test_a_recorded_device_can_be_replayed(running: Running, tmp_path: Path) -> 
             assert port.read(7) == heard
         player.send_signal(signal.SIGTERM)
         assert player.wait(DEADLINE_S) == 0
+
+
+@pytest.mark.parametrize("words", [("host", "--dialect", "nonsense"), ("host", "--nonsense"), ("demo", "--nonsense")])
+def test_a_wrong_command_line_has_one_exit_status_in_every_command(words: tuple[str, ...]) -> None:
+    assert hwsim(*words).returncode == 64
+
+
+def test_an_address_that_cannot_be_is_said_in_a_line() -> None:
+    done = hwsim("host", "--port", "99999999")
+    assert (done.returncode, done.stderr.count("\n")) == (78, 1)

@@ -105,7 +105,7 @@ def test_the_checksums_fit_and_the_same_case_is_the_same_archive(tmp_path: Path)
 
 def test_the_first_page_says_what_is_wrong_and_what_to_do_in_both_languages() -> None:
     page = files(case())["first-page.txt"]
-    for wanted in ("main-1", "CNY 12.50", "D-NO-REPLY", "S-PARKED", "Ask the bank", "请联系银行", "案例文件"):
+    for wanted in ("main-1", "CNY 12.50", "D-NO-REPLY", "S-PARKED", "Ask the bank", "请联系银行", "故障资料包"):
         assert wanted in page
 
 

@@ -30,6 +30,13 @@ def test_there_is_a_man_page_for_every_command_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(TOP))
+def test_the_first_man_page_says_what_each_command_does_and_where_more_stands(command: str) -> None:
+    page = pages(parser())["reversalctl.1"].replace("\\-", "-")
+    assert f".B {command}\n{TOP[command].description}\n" in page
+    assert f"reversalctl-{command}\\fR(1)" in page
+
+
+@pytest.mark.parametrize("command", sorted(TOP))
 def test_every_command_speaks_json(command: str) -> None:
     assert "--json" in options(TOP[command]) or command in ("profile",)  # its own commands have it
 

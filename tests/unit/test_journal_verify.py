@@ -229,4 +229,6 @@ def test_the_sums_are_told_as_money(tmp_path: Path) -> None:
     """Nobody at a counter reads 1250 156 as CNY 12.50."""
     report = VerifyReport(Path("journal.db"), sums=[BatchSum("main", "000017", "156", "parked", 2, 2500)])
     assert "  main batch 000017: 2 parked, CNY 25.00" in report.lines()
-    assert said("  main batch 000017: 2 parked, CNY 25.00").zh == "  main 批次 000017：2 笔 parked，CNY 25.00"
+    assert said("  main batch 000017: 2 parked, CNY 25.00").zh == "  main 批次 000017：待人工 2 笔，CNY 25.00"
+    balance = "balance      3 begun = 1 completed + 2 parked; 2 pending"
+    assert said(balance).zh == "核对         开始 3 笔 = 1 成功 + 2 待人工；未完成 2 笔"

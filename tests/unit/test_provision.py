@@ -360,7 +360,7 @@ def test_a_dialogue_in_chinese_that_is_not_confirmed_writes_nothing(tmp_path: Pa
     person = Person(command(target, "--no-trial"))
     person.say("Language of this terminal (en, zh) [en]: ", "zh")
     person.say("收银程序所属用户组", "")
-    for question in ("何时完成", "通道名称", "主机协议", "终端号", "商户号", "币种", "主机 地址", "TLS", "MAC"):
+    for question in ("何时完成", "通道名称", "主机报文规范", "终端号", "商户号", "币种", "主机 地址", "TLS", "MAC"):
         person.say(question, "")
     for question in ("密码键盘端口", "读卡器端口", "打印机端口"):
         person.say(question, "")

@@ -224,8 +224,8 @@ def wrapped(configuration: Configuration, wrapping: Wrapping) -> Configuration:
 @pytest.mark.parametrize(
     ("told", "result", "chinese"),
     [
-        ({}, "pass", "包装程序 /x 可用"),
-        ({"under": ""}, "warn", "数据密钥尚未按配置包装"),
+        ({}, "pass", "封装程序 /x 可用"),
+        ({"under": ""}, "warn", "数据密钥尚未按配置封装"),
         (
             {"reached": False, "problem": "wrapping program /x did not answer and end within 5 s"},
             "fail",
@@ -424,7 +424,7 @@ def test_the_console_shows_the_last_test_the_next_and_the_hosts_clock(language: 
     last = {"at_utc": NOW.at_utc, "due_utc": NOW.at_utc, "result": "fail", "overdue": False}
     watch = {"selftest": last, "host_clock": {"main": {"offset_s": 3.2}}}
     shown = render(snapshot(StillLoop(), scene()) | {"watch": watch}, language)
-    assert ("Self test: FAILED" if language == "en" else "自检: 有故障") in shown
+    assert ("Self test: FAILED" if language == "en" else "自检：有故障") in shown
     assert " +3 s" in shown
     assert ("none yet" if language == "en" else "尚未进行") in render(
         snapshot(StillLoop(), scene()) | {"watch": {"selftest": None}}, language

@@ -9,6 +9,7 @@ import pytest
 from agent.diagnosis import BY_ERROR, BY_MAC_VERDICT, BY_RESPONSE_CODE
 from agent.linkstate import _HINTS
 from agent.records import State
+from agent.slips import WORDS as SLIP_WORDS
 from agent.texts import Text, all_texts, catalogue, duration, placeholders
 
 EVERY = list(all_texts(catalogue()))
@@ -47,6 +48,14 @@ def test_the_field_terms_stand_in_the_chinese_texts(english: str, chinese: str) 
     about = [(where, text) for where, text in EVERY if english in text.en and where.startswith("diagnosis.")]
     missing = [where for where, text in about if chinese not in text.zh]
     assert len(missing) <= len(about) // 4, missing
+
+
+def test_the_banks_reference_is_not_taken_for_the_rrn() -> None:
+    """参考号 is the RRN; what the bank gives for an adjustment is its 凭证号, in the catalogue and on the slip."""
+    zh = [text.zh for _, text in EVERY if "bank's reference" in text.en or "{bank_reference}" in text.en]
+    assert zh
+    zh += [SLIP_WORDS["settled"][2]]
+    assert [text for text in zh if "银行凭证号" not in text] == []
 
 
 def test_every_error_code_that_a_link_can_have_leads_to_a_diagnosis() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,8 @@ def test_every_code_is_found_by_its_symptom_and_has_its_section(language: str) -
 
 def test_no_placeholder_is_left_that_markdown_would_swallow() -> None:
     assert all("{" not in page and "<" not in page for page in pages().values())
+
+
+def test_the_chinese_guide_uses_chinese_marks() -> None:
+    """A half-width colon, comma or bracket behind a Chinese character is a trace of the English frame."""
+    assert re.findall(r"[\u4e00-\u9fff][:;,()]", field_guide("zh")) == []
