@@ -17,18 +17,11 @@ import pytest
 from agent.last_word import pending_at_the_end
 from hwsim.agent_process import DemoError
 from hwsim.host import HostServer
-from hwsim.host.settings import HostSettings
 from tests.agent_bench import AgentBench, agree
 from tests.secure_element import SecureElement
 
 pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
-
-
-@pytest.fixture
-def host() -> Iterator[HostServer]:
-    with HostServer(settings=HostSettings(mac_on_all_replies=True)) as server:
-        yield server
 
 
 @pytest.fixture
