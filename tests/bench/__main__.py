@@ -24,6 +24,7 @@ from tests.bench.figures import Figure, table
 from tests.bench.machine import describe, installed
 
 DRAINS = [(1000, 1, 0), (1000, 32, 0), (1000, 1, 50), (1000, 32, 50), (50_000, 1, 0), (50_000, 32, 0), (50_000, 32, 50)]
+COMES_BACK = [1000, 50_000]
 Bench = Callable[[], list[Figure]]
 
 
@@ -34,7 +35,7 @@ def benches(directory: Path, compiled: Path, quick: bool, most: int) -> dict[str
             "intent": lambda: work.intent(directory, 100),
             "sale": lambda: work.sale(directory, compiled, 20),
             "start": lambda: start.figures(directory, compiled, [1, 100], 1),
-            "drain": lambda: work.drain(directory, compiled, [(100, 1, 0), (100, 4, 5)]),
+            "drain": lambda: work.drain(directory, compiled, [(100, 1, 0), (100, 4, 5)], [100]),
             "growth": lambda: work.growth(directory, [10, 500], 50),
             "footprint": lambda: footprint.figures(directory, compiled, 500, 1.0, 2),
             "parsers": lambda: parsers.figures(0.03),
@@ -44,7 +45,12 @@ def benches(directory: Path, compiled: Path, quick: bool, most: int) -> dict[str
         "intent": lambda: work.intent(directory, 5000),
         "sale": lambda: work.sale(directory, compiled, 1000),
         "start": lambda: start.figures(directory, compiled, [n for n in (1, 1000, 50_000) if n <= most], 9),
-        "drain": lambda: work.drain(directory, compiled, [case for case in DRAINS if case[0] <= most]),
+        "drain": lambda: work.drain(
+            directory,
+            compiled,
+            [case for case in DRAINS if case[0] <= most],
+            [pending for pending in COMES_BACK if pending <= most],
+        ),
         "growth": lambda: work.growth(directory, [n for n in (10, 1000, 100_000) if n <= most], 2000),
         "footprint": lambda: footprint.figures(directory, compiled, min(most, 50_000), 20.0, 9),
         "parsers": lambda: parsers.figures(1.0),

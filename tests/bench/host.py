@@ -1,10 +1,11 @@
 """A host that answers as fast as it can: for measuring the agent, not for testing it.
 
-    python -m tests.bench.host PROFILE DELAY_MS [KEY]
+    python -m tests.bench.host PROFILE DELAY_MS [KEY] [closed]
 
 Prints its port. Every frame is answered after DELAY_MS with response code 00; the MAC is made with KEY (hexadecimal;
-none: no MAC field). A line on standard input is answered with one line of JSON: how many reversals came, how many
-different ones, and when (monotonic seconds, the same clock in every process). The end of standard input ends it.
+none: no MAC field). With "closed" connections are refused until a line "listen" on standard input. Any other line there
+is answered with one line of JSON: how many reversals came, how many different ones, and when (monotonic seconds, the
+same clock in every process). The end of standard input ends it.
 It uses the product's codec: agreement is not what is measured here.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from typing import Any
@@ -104,18 +106,28 @@ class FastHost:
         return wrap(self.profile, place(self.profile, body, mac), frame.tpdu)
 
 
-async def serve(host: FastHost) -> None:
+async def serve(host: FastHost, *, closed: bool) -> None:
     """Until standard input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Conversation(host), "127.0.0.1", 0, backlog=256)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+    print(sock.getsockname()[1], flush=True)
     questions = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(questions), sys.stdin)
-    while await questions.readline():
-        print(json.dumps(host.books.as_json()), flush=True)
-    server.close()
+    server = None
+    while True:
+        if server is None and not closed:
+            server = await loop.create_server(lambda: Conversation(host), sock=sock, backlog=256)
+        if not (line := await questions.readline()):
+            break
+        closed = closed and line.strip() != b"listen"
+        if line.strip() != b"listen":
+            print(json.dumps(host.books.as_json()), flush=True)
+    sock.close()
 
 
 if __name__ == "__main__":
-    key_hex = sys.argv[3] if len(sys.argv) > 3 else ""
-    asyncio.run(serve(FastHost(sys.argv[1], float(sys.argv[2]) / 1000, bytes.fromhex(key_hex))))
+    words = [word for word in sys.argv[1:] if word != "closed"]
+    key_hex = words[2] if len(words) > 2 else ""
+    the_host = FastHost(words[0], float(words[1]) / 1000, bytes.fromhex(key_hex))
+    asyncio.run(serve(the_host, closed="closed" in sys.argv))

@@ -125,11 +125,19 @@ class BenchAgent(AgentProcess):
 
 
 class Host:
-    """A fast host in a process of its own (tests/bench/host.py)."""
+    """A fast host in a process of its own (tests/bench/host.py); a `closed` one refuses connections until `listen`."""
 
-    def __init__(self, compiled: Path, profile: str = "unionpay-pos", delay_ms: float = 0, key: bytes = KEY) -> None:
+    def __init__(
+        self,
+        compiled: Path,
+        profile: str = "unionpay-pos",
+        delay_ms: float = 0,
+        key: bytes = KEY,
+        *,
+        closed: bool = False,
+    ) -> None:
         self._process = subprocess.Popen(
-            [*PYTHON, "-m", "tests.bench.host", profile, str(delay_ms), key.hex()],
+            [*PYTHON, "-m", "tests.bench.host", profile, str(delay_ms), key.hex(), *(["closed"] if closed else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -153,6 +161,12 @@ class Host:
     def pid(self) -> int:
         """Of the host's process."""
         return self._process.pid
+
+    def listen(self) -> None:
+        """The outage is over."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("listen\n")
+        self._process.stdin.flush()
 
     def books(self) -> dict[str, Any]:
         """What came so far."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,25 +146,34 @@ class Alone:
     sync_ms: float
 
 
-def drain(directory: Path, compiled: Path, cases: list[tuple[int, int, int]]) -> list[Figure]:
-    """Each case: (pending, lanes, round trip in ms). From the first reversal on the wire to the last."""
-    subject = "Drain after an outage"
+def drain(directory: Path, compiled: Path, cases: list[tuple[int, int, int]], back: Sequence[int] = ()) -> list[Figure]:
+    """From the first reversal on the wire to the last.
+
+    Each of `cases`: (pending, lanes, round trip in ms), and the agent starts: its start goes on beside the first ones.
+    Each of `back`: so many pending on 32 lanes, 0 ms, and the host comes back while the agent runs.
+    """
+    every = [(*case, False) for case in cases] + [(pending, 32, 0, True) for pending in back]
     found = []
-    for pending, lane_count, delay_ms in cases:
-        with Host(compiled, delay_ms=delay_ms) as host:
-            lanes = [(f"lane{number}", "unionpay-pos", host.port) for number in range(lane_count)]
-            scene = Place(directory / f"drain-{pending}-{lane_count}-{delay_ms}", lanes, compiled=compiled)
+    for number, (pending, lanes, delay_ms, comes_back) in enumerate(every):
+        with Host(compiled, delay_ms=delay_ms) as twin:
+            round_trip_ms = percentile(_exchanges_ms(twin.port, 20 if delay_ms else 500), 50)
+        with Host(compiled, delay_ms=delay_ms, closed=comes_back) as host:
+            rows = [(f"lane{row}", "unionpay-pos", host.port) for row in range(lanes)]
+            scene = Place(directory / f"drain-{number}", rows, compiled=compiled)
             scene.seed(pending)
-            alone = Alone(
-                percentile(_exchanges_ms(host.port, 20 if delay_ms else 500), 50),
-                percentile(_sync_ms(scene.directory / "sync", 100), 50),
-            )
-            found.append(_drained(subject, scene, host, pending, lane_count, delay_ms, alone))
+            alone = Alone(round_trip_ms, percentile(_sync_ms(scene.directory / "sync", 100), 50))
+            if comes_back:
+                scene.agent.start()
+                host.listen()
+            else:
+                scene.agent.spawn()
+            name = f"{pending:,} pending, {lanes} lanes, {delay_ms} ms{', the host comes back' if comes_back else ''}"
+            found.append(_drained(name, scene, host, (pending, lanes), alone))
     return found
 
 
-def _drained(subject: str, scene: Place, host: Host, pending: int, lanes: int, delay_ms: int, alone: Alone) -> Figure:
-    scene.agent.spawn()
+def _drained(name: str, scene: Place, host: Host, size: tuple[int, int], alone: Alone) -> Figure:
+    subject, (pending, lanes) = "Drain after an outage", size
     books = host.books()
     while books["different"] < pending:
         time.sleep(0.2)
@@ -179,7 +188,6 @@ def _drained(subject: str, scene: Place, host: Host, pending: int, lanes: int, d
     rate = pending / seconds
     network_s = alone.exchange_ms / 1000 * pending / lanes
     by_network = network_s > pending / 2000
-    name = f"{pending:,} pending, {lanes} lanes, {delay_ms} ms"
     note = f"CPU an item: agent {agent_ms / pending:.2f} ms, host {cpu_host / pending:.2f} ms; peak {peak:.0f} MB"
     if by_network:
         return Figure(subject, name, seconds, "s", baseline_name="round trip x items / lanes", baseline=network_s,
