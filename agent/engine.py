@@ -190,7 +190,7 @@ def attempt(record: Transaction, event: Wake, now: Now, policy: Policy) -> Decis
         repeat=record.left,
         reason_code=reason_of_try(record.frozen, policy.profile, record.reason, refused=bool(record.last_code)),
         stamp=now.stamp,
-        local=now.local,
+        local=event.local,
         stan=event.stan,
     )
     tried = replace(

@@ -120,9 +120,14 @@ class Reverse(Event):
 
 @dataclass(frozen=True, slots=True)
 class Wake(Event):
-    """The record's own timer is due, and its lane is free. `stan`: for this attempt, where each has its own."""
+    """The record's own timer is due, and its lane is free.
+
+    `stan` and `local` (MMDDhhmmss in this machine's zone) are for this attempt, where the dialect has each try bear its
+    own.
+    """
 
     stan: str = ""
+    local: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,14 +246,16 @@ class Turns(Queue):
         return lane.goes_first is not None and lane.goes_first()
 
     def _due(self, lane: Lane, txn: Transaction, now: Now) -> None:
-        """A timer: where the dialect wants it, an attempt gets a number of its own, stored with it."""
+        """A timer: where the dialect wants it, an attempt gets a time and a number of its own, stored with it."""
         self._backlog.lane(lane.name).fresh.discard(txn.id)
+        rules = lane.policy.profile.reversal
+        local = now.local if rules.local_time_field or rules.local_date_field else ""
         try:
-            if txn.state not in OWED or not lane.policy.profile.reversal.stan_each_try:
-                self._apply(txn, Wake(), now)
+            if txn.state not in OWED or not rules.stan_each_try:
+                self._apply(txn, Wake(local=local), now)
                 return
             (stan,) = self._next_stans(lane, 1)
-            self._apply(txn, Wake(stan), now, {f"stan:{lane.name}": int(stan)})
+            self._apply(txn, Wake(stan, local), now, {f"stan:{lane.name}": int(stan)})
         except MessageError as error:
             self._set_aside(txn, f"its reversal cannot be made: {error.text}", now)
 

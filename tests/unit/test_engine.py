@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
@@ -354,11 +353,11 @@ def test_a_reversed_void_names_the_date_of_the_answer_that_was_not_believed(even
 def test_a_reversal_bears_its_own_local_time_where_the_dialect_wants_that_and_names_the_originals() -> None:
     """Published 0400 of an X9.19 bank: 12 is 233521, and 233415 stands in element 61."""
     name = "unionpay-x919"
-    dialogue = Dialogue(transaction(name), policy(name)).begun().feed(TIMEOUT).feed(Wake(), after_s=61)
+    dialogue = Dialogue(transaction(name), policy(name)).begun().feed(TIMEOUT)
+    dialogue.feed(Wake(local="0829233521"), after_s=61)
     codec = dialogue.policy.profile.codec
     message, frozen = codec.unpack(dialogue.sent().body), codec.unpack(transaction(name).secret())
-    sent_at = (STARTED + timedelta(seconds=61)).astimezone()
-    assert (message.get(12), message.get(13)) == (sent_at.strftime("%H%M%S"), sent_at.strftime("%m%d"))
+    assert (message.get(12), message.get(13)) == ("233521", "0829")
     assert message.get(61) == frozen.get(61)
     assert message.get(61)[:6] == frozen.get(12) != message.get(12)
     usual = Dialogue().begun().feed(TIMEOUT).feed(Wake())

@@ -71,6 +71,19 @@ class World:
         self.loop.wake()
 
 
+def test_each_try_bears_its_own_local_time_where_the_dialect_wants_that() -> None:
+    world = World(profile="unionpay-x919")
+    world.begin()
+    world.lose()
+    for _ in range(2):
+        exchange = world.loop.lanes["main"].busy
+        assert exchange
+        message = world.lane.policy.profile.codec.unpack(exchange.body)
+        assert message.get(13) + message.get(12) == world.clock.now().local
+        world.lose()
+        world.later(3600)
+
+
 def test_the_record_is_stored_before_the_exchange_begins() -> None:
     world = World()
     world.begin()
