@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hwsim.host.command import EXIT_USAGE, main
+from hwsim.host.command import EXIT_CONFIG, main
 from hwsim.host.machine import HostMachine
 from hwsim.host.server import HostServer, HostServerError, HostWaitExpired
 from hwsim.host.settings import HostSettings
@@ -432,20 +432,20 @@ def test_the_command_runs_until_sigterm(tmp_path: Path) -> None:
 def test_a_wrong_command_line_says_what_is_wrong(
     arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == EXIT_USAGE
+    assert main(arguments) == EXIT_CONFIG
     assert says in capsys.readouterr().err
 
 
 def test_a_port_in_use_ends_the_command_with_a_clear_text(capsys: pytest.CaptureFixture[str]) -> None:
     with HostServer() as host:
-        assert main(["--port", str(host.port)]) == EXIT_USAGE
+        assert main(["--port", str(host.port)]) == EXIT_CONFIG
     assert "cannot listen" in capsys.readouterr().err
 
 
 def test_a_key_file_is_used_and_never_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "key"
     path.write_text("0011223344")
-    assert main(["--key-file", str(path)]) == EXIT_USAGE
+    assert main(["--key-file", str(path)]) == EXIT_CONFIG
     errors = capsys.readouterr().err
     assert "has 5 bytes" in errors
     assert "0011223344" not in errors

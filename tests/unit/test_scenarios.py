@@ -102,7 +102,7 @@ STORIES = [
     Story("a card the host does not know", by_hand("14"), "D-DATA-CARD", "bank", "was the sale booked", "查询是否入账", HAND),
     Story("an expired card", refused("54"), "D-DATA-EXPIRY", "bank", "adjusted by hand", "人工调账", LATE),
     Story("another amount", by_hand("64"), "D-DATA-AMOUNT", "bank", "which amount it has", "的金额", HAND),
-    Story("a message the host cannot read", refused("30"), "D-DATA-FORMAT", "engineer", "does not fit this host", "与主机不匹配", LATE),
+    Story("a message the host cannot read", refused("30"), "D-DATA-FORMAT", "engineer", "does not fit this host", "与主机不符", LATE),
     Story("a batch already settled", refused("77"), "D-BATCH", "engineer", "batch 000017", "批次号 000017", LATE),
     Story("our MAC is refused", refused("A0"), "D-MAC-REFUSED", "engineer", "Sign on again", "请重新签到", LATE),
     Story("keys out of step", refused("99"), "D-KEYS", "engineer", "master key of terminal 10000001", "终端号 10000001 重新灌装主密钥", LATE),
