@@ -57,4 +57,4 @@ class Caller:
 
     def _no_item(self, wanted: str) -> CommandError:
         items = self("reversal.list", all=True)["items"]
-        return CommandError("C-NO-ITEM", id=wanted, nearest=", ".join(nearest(wanted, items)))
+        return CommandError("C-NO-ITEM", id=wanted, nearest=", ".join(nearest(wanted, items)) or "-")

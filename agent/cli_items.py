@@ -55,7 +55,7 @@ def list_text(items: Sequence[Mapping[str, Any]], pending_count: int, language: 
     lines = [head]
     for one, row in zip(items, rows, strict=True):
         found = one["diagnosis"]
-        lines.append(pad(row, width) + f"{found['code']} ({label(found['who'], language)})")
+        lines.append(pad(row, width) + found["code"] + bracketed(label(found["who"], language), language))
     lines.append(_word("shown", language).format(count=pending_count, shown=len(items)))
     return "\n".join(lines) + "\n"
 
@@ -143,18 +143,26 @@ def _facts(item: Mapping[str, Any], language: str) -> list[tuple[str, str]]:
         ("rrn", item["rrn"]),
         ("approval", item["approval_code"]),
         ("host", item["host"]),
-        ("begun", f"{local_time(item['begun_utc'])} ({short_span(item['age_s'], language)})"),
+        ("begun", local_time(item["begun_utc"]) + bracketed(short_span(item["age_s"], language), language)),
         ("tries", str(item["tries"]) if item["tries"] else ""),
         ("last_try", _last_try(item, language)),
         ("next_try", _next_try(item, language)),
-        ("closed", f"{closing['by']}: {closing['reason']} ({closing['bank_reference']})" if closing else ""),
-        ("kept", f"{item['evidence_count']}; {_kept(kept, language)}" if kept else ""),
+        ("closed", _closed(closing, language) if closing else ""),
+        (
+            "kept",
+            f"{item['evidence_count']}{'；' if language == 'zh' else '; '}{_kept(kept, language)}" if kept else "",
+        ),
     ]
+
+
+def _closed(closing: Mapping[str, Any], language: str) -> str:
+    reference = bracketed(closing["bank_reference"], language)
+    return f"{closing['by']}{colon(language)}{closing['reason']}{reference}"
 
 
 def _kept(kept: Mapping[str, Any], language: str) -> str:
     what, detail = said(kept["what"]).of(language), said(kept["detail"]).of(language)
-    return f"{what}: {detail}" if detail else what
+    return what + colon(language) + detail if detail else what
 
 
 def _last_try(item: Mapping[str, Any], language: str) -> str:
@@ -171,7 +179,7 @@ def _last_try(item: Mapping[str, Any], language: str) -> str:
 def _next_try(item: Mapping[str, Any], language: str) -> str:
     if item["next_try_s"] is None:
         return ""
-    return f"{local_time(item['next_try_utc'])} ({short_span(item['next_try_s'], language)})"
+    return local_time(item["next_try_utc"]) + bracketed(short_span(item["next_try_s"], language), language)
 
 
 def _suffix(language: str) -> str:

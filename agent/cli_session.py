@@ -193,7 +193,8 @@ def _print_items(command: CommandLine, items: Sequence[Mapping[str, Any]]) -> No
     for item in items:
         values = {name: str(value) for name, value in item.items()}
         values["amount"] = money(item["amount_minor"], item["currency"])
-        values["state"] = catalogue().word("state", item["state"]).of(command.language)
+        for name in ("state", "kind"):
+            values[name] = catalogue().word(name, item[name]).of(command.language)
         _say(command, "item", **values)
 
 

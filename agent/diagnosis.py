@@ -387,7 +387,7 @@ def _values(txn: Transaction, surroundings: Surroundings, finding: Finding, text
         "device": device.name if device else surroundings.mac_device,
         "device_state": texts.word("device_state", device.state) if device else "",
         "device_text": in_words(coded(device.error_code, device.text)) if device else "",
-        "said": said[1],
+        "said": in_words(said[1]),
         "said_at": said[0],
         "beneath": beneath,
         "lane_terminal": surroundings.terminal_id,

@@ -13,6 +13,7 @@ from typing import Any
 from agent.currency import money
 from agent.records import Transaction, load
 from agent.status_text import columns, wrap
+from agent.texts import catalogue
 from protocol.errors import ProfileError
 from protocol.explain import Explanation, Part, Trouble, explain, explain_auto
 from protocol.masking import scrub
@@ -45,6 +46,7 @@ _WORDS = {
     "reason": Both("reversed because", "冲正原因"),
     "attempts": Both("attempts", "发送次数"),
     "card": Both("card", "卡号"),
+    "stan": Both("STAN", "流水号"),
     "slot": Both("made anew with each attempt", "每次发送重新生成"),
     "sealed": Both(
         "The bytes are sealed in the journal: ask the running agent, or give --journal COPY (from reversalctl export).",
@@ -257,9 +259,11 @@ def explain_item(
 def item_text(txn: Transaction, found: Explanation | None, language: str) -> str:
     """A journal item for people."""
     kind = KINDS.get(txn.kind, same(txn.kind)).of(language)
+    state = catalogue().word("state", str(txn.state)).of(language)
+    numbers = f"{say('card', language)} {txn.masked_pan}  {say('stan', language)} {txn.stan}"
     lines = [
-        f"{say('item', language)} {txn.id}  {say('state', language)} {txn.state}  {say('kind', language)} {kind}",
-        f"{_INDENT}{money(txn.amount_minor, txn.currency)}  {say('card', language)} {txn.masked_pan}  STAN {txn.stan}",
+        f"{say('item', language)} {txn.id}  {say('state', language)} {state}  {say('kind', language)} {kind}",
+        f"{_INDENT}{money(txn.amount_minor, txn.currency)}  {numbers}",
         f"{_INDENT}{say('attempts', language)} {txn.attempts}",
     ]
     if txn.reason:
@@ -268,7 +272,14 @@ def item_text(txn: Transaction, found: Explanation | None, language: str) -> str
     if found is None:
         return "\n".join([*lines, say("none" if txn.on_unknown != "reverse" else "sealed", language)])
     slots = ", ".join(slot.name for slot in txn.frozen.slots) if txn.frozen else ""
-    return "\n".join([*lines, f"{_INDENT}{say('slot', language)}: {slots}", "", text_of([found], language)])
+    return "\n".join(
+        [
+            *lines,
+            f"{_INDENT}{say('slot', language)}{'：' if language == 'zh' else ': '}{slots}",
+            "",
+            text_of([found], language),
+        ]
+    )
 
 
 def item_json(txn: Transaction, found: Explanation | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.currency import letters
 from agent.report_texts import texts, word
-from agent.status_text import bracketed, colon, columns, local_time, pad, short_span, sized, wrap
+from agent.status_text import bracketed, colon, columns, comma, local_time, pad, short_span, sized, wrap
 from agent.texts import Text, catalogue, duration
 from agent.visible import visible
 
@@ -74,7 +74,11 @@ class _Page:
         money = self._report["money"]
         open_now = self._say("owed-none")
         if money["open"]:
-            open_now = f"{money['open']} ({_sums(money['open_amounts'])}), {money['parked']} {self._say('parked')}"
+            parked = f"{money['parked']} {self._say('parked')}"
+            if self._language == "zh":
+                parked = f"{self._say('parked')} {money['parked']}"
+            sums = bracketed(_sums(money["open_amounts"]), self._language)
+            open_now = f"{money['open']}{sums}{comma(self._language)}{parked}"
         yield from self._title("money")
         rows = [
             ("owed-now", open_now),
@@ -82,11 +86,15 @@ class _Page:
             *([("not-given", _counted(money["not_given"], money["not_given_amounts"]))] if money["not_given"] else []),
             ("by-hand", _counted(money["by_hand"], money["by_hand_amounts"])),
             ("sales", str(self._report["sales"])),
-            ("reversals", f"{self._report['reversals']} ({share(self._report)} {self._say('share')})"),
+            ("reversals", f"{self._report['reversals']}{bracketed(self._share(), self._language)}"),
         ]
         named = [(self._say(name) + colon(self._language).rstrip(), value) for name, value in rows]
         width = max(columns(name) for name, _ in named) + 2
         yield from (pad(name, width) + value for name, value in named)
+
+    def _share(self) -> str:
+        part, of_what = share(self._report), self._say("share")
+        return f"{of_what} {part}" if self._language == "zh" else f"{part} {of_what}"
 
     def _advice(self) -> Iterator[str]:
         yield from self._title("advice")
@@ -106,10 +114,8 @@ class _Page:
             lane = one["lane"] or self._say("all-lanes")
             span = self._span(one["duration_s"])
             lasted = self._say("still", span=span) if one["open"] else span
-            yield (
-                f"#{one['number']} {self._told(one, 'kind')}, {self._say('lane')} {lane}, "
-                f"{local_time(one['began_utc'])}, {lasted}"
-            )
+            told = (self._told(one, "kind"), f"{self._say('lane')} {lane}", local_time(one["began_utc"]), lasted)
+            yield f"#{one['number']} {comma(self._language).join(told)}"
             for line in incident_details(one, self._language):
                 yield from wrap(line, WIDTH, "   ")
 

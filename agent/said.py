@@ -56,10 +56,10 @@ def _templated(text: str) -> str:
 
 
 def _value(name: str, value: str) -> str:
-    """What stands for a placeholder; states and their counts ("3 completed + 1 reversed") by their words."""
+    """What stands for a placeholder; states and records with their counts ("3 completed + 1 session") in words."""
     if name not in ("state", "states"):
         return _in_chinese(value)
-    known = catalogue().words["state"]
+    known = {**catalogue().words["state"], **catalogue().words["record"]}
     return " + ".join(
         " ".join(known[word].zh if word in known else word for word in one.split()) for one in value.split(" + ")
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.events import Now
+from agent.said import said
 from agent.session_desk import Seat
 from agent.session_texts import CONDITIONS, wanted, wish
 from agent.status_item import both
@@ -56,11 +57,7 @@ def merged(found: list[View], sessions: Mapping[str, View]) -> list[View]:
 
 def session_conditions(lane: str, view: Mapping[str, Any]) -> Iterator[View]:
     """What is wrong with one session."""
-    why = (
-        Text(view["last_error"], view["last_error"])
-        if view["last_error"]
-        else Text(view["wanted_en"], view["wanted_zh"])
-    )
+    why = said(view["last_error"]) if view["last_error"] else Text(view["wanted_en"], view["wanted_zh"])
     failing = bool(view["failures"])
     if failing and view["key_check"] == "wrong" and not view["signed_on"]:
         yield _condition("S-KEYS", lane, why=why)
@@ -72,8 +69,8 @@ def session_conditions(lane: str, view: Mapping[str, Any]) -> Iterator[View]:
         yield _condition("S-HOST-ASKS", lane, wish=Text(view["host_asks_en"], view["host_asks_zh"]))
     upload = view.get("upload")
     if upload and upload["step"] in ("details", "end") and upload["last_error"]:
-        told = scrub(upload["last_error"])
-        yield _condition("S-UPLOAD", lane, batch=Text(upload["batch"], upload["batch"]), why=Text(told, told))
+        batch = Text(upload["batch"], upload["batch"])
+        yield _condition("S-UPLOAD", lane, batch=batch, why=said(upload["last_error"]))
     if unanswered := view.get("script_results", {}).get("unanswered"):
         yield _condition("S-SCRIPT-RESULT", lane, count=Text(str(unanswered), str(unanswered)))
 

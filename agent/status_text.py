@@ -293,6 +293,9 @@ class _Page:
     def _named(self, name: str, value: str) -> str:
         return self._label(name) + colon(self._language) + value
 
+    def _counted(self, count: int, name: str) -> str:
+        return f"{self._label(name)} {count} 笔" if self._language == "zh" else f"{count} {self._label(name)}"
+
     def _listed(self, pieces: Iterable[str]) -> str:
         return comma(self._language).join(pieces)
 
@@ -310,7 +313,7 @@ class _Page:
     def _impact(self) -> str:
         impact = self._document["impact"]
         others = [
-            f"{impact[key]} {self._label(name)}"
+            self._counted(impact[key], name)
             for key, name in (("unconfirmed", "unconfirmed"), ("under_way", "under-way"))
             if impact[key]
         ]
@@ -318,7 +321,7 @@ class _Page:
             return self._listed([self._label("none-open"), *others])
         amounts = ", ".join(amount["text"] for amount in impact["amounts"])
         parts = [self._named("open", f"{impact['owed']}{bracketed(amounts, self._language)}")]
-        parts += [f"{impact[key]} {self._label(key)}" for key in ("parked", "held") if impact[key]]
+        parts += [self._counted(impact[key], key) for key in ("parked", "held") if impact[key]]
         parts.append(f"{self._label('oldest')} {short_span(impact['oldest_s'], self._language)}")
         return self._listed([*parts, *others])
 

@@ -90,6 +90,7 @@ class VerifyReport:
         text += [
             f"  {one.lane} batch {one.batch or '-'}: {one.count} {one.state}, {amount(one.amount_minor, one.currency)}"
             for one in self.sums
+            if one.currency  # sessions and batches are records too, and no money
         ]
         text += [f"PROBLEM      {problem.text}" for problem in self.problems]
         return [*text, "whole: nothing is missing" if self.whole else "NOT WHOLE"]

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from agent.cli_items import show_text
 from agent.cli_place import CommandError
 from agent.status_alive import life
-from agent.status_text import cut, label, local_time, pad, render, table
+from agent.status_text import bracketed, colon, cut, label, local_time, pad, render, table
 from agent.visible import visible
 from protocol.frozen import dataclass
 
@@ -159,12 +159,13 @@ def line(look: Look, language: str) -> str:
     document, suffix = look.document, "zh" if language == "zh" else "en"
     overall, impact = document["overall"], document["impact"]
     amounts = ", ".join(amount["text"] for amount in impact["amounts"])
-    owed = (
-        f"{label('open', language)}: {impact['owed']} ({amounts})" if impact["owed"] else label("none-open", language)
-    )
+    owed = label("none-open", language)
+    if impact["owed"]:
+        owed = f"{label('open', language)}{colon(language)}{impact['owed']}{bracketed(amounts, language)}"
+    stop = "。" if language == "zh" else ". "
     if look.problem is not None:
         return f"{label('critical', language)} {look.problem.code}: {look.problem.sentence(language)} {owed}"
-    return f"{label(overall['severity'], language)} {overall['code']}: {overall[f'text_{suffix}']}. {owed}"
+    return f"{label(overall['severity'], language)} {overall['code']}: {overall[f'text_{suffix}']}{stop}{owed}"
 
 
 def _problem_lines(look: Look, language: str) -> list[str]:

@@ -230,5 +230,11 @@ def test_the_sums_are_told_as_money(tmp_path: Path) -> None:
     report = VerifyReport(Path("journal.db"), sums=[BatchSum("main", "000017", "156", "parked", 2, 2500)])
     assert "  main batch 000017: 2 parked, CNY 25.00" in report.lines()
     assert said("  main batch 000017: 2 parked, CNY 25.00").zh == "  main 批次 000017：待人工 2 笔，CNY 25.00"
-    balance = "balance      3 begun = 1 completed + 2 parked; 2 pending"
-    assert said(balance).zh == "核对         开始 3 笔 = 1 成功 + 2 待人工；未完成 2 笔"
+    balance = "balance      4 begun = 1 completed + 2 parked + 1 session; 2 pending"
+    assert said(balance).zh == "核对         开始 4 笔 = 1 成功 + 2 待人工 + 1 会话；未完成 2 笔"
+
+
+def test_what_is_no_money_has_no_sum() -> None:
+    """A lane's session and a closed batch are records, too; their totals are not those of customers."""
+    report = VerifyReport(Path("journal.db"), sums=[BatchSum("main", "000017", "", "session", 1, 0)])
+    assert not [line for line in report.lines() if "000017" in line]

@@ -57,6 +57,13 @@ def test_texts_name_lane_cause_and_next_step_in_both_languages() -> None:
         assert "reversalctl sign-on till-1" in condition[f"action_{language}"]
 
 
+def test_the_cause_is_chinese_in_the_chinese_text() -> None:
+    failure = "E-LINK-REFUSED: 192.0.2.1:5000 refused the connection (ask the acquirer)"
+    view = session_view(seat(replace(session(), failures=1, last_error=failure)), at(0))
+    (condition,) = session_conditions("till-1", view)
+    assert condition["text_zh"].endswith("：主机拒绝连接（E-LINK-REFUSED）")
+
+
 def test_conditions_of_sessions_stand_among_the_others_worst_first() -> None:
     failing = session_view(seat(replace(session(), failures=1)), at(0))
     well = session_view(seat(replace(session(), valid=True)), at(0))
