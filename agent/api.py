@@ -19,7 +19,7 @@ from agent.lane import Order, RefusedError
 from agent.loop import Loop, unconfirmed
 from agent.outcome_texts import describe
 from agent.outcomes import MacVerdict
-from agent.records import Confirm, Driver, State, Transaction
+from agent.records import OWED, Confirm, Driver, State, Transaction
 from agent.rpc import Peer, take
 from protocol.masking import mask_pan
 from protocol.matching import Match, match_reply
@@ -145,6 +145,18 @@ class Api:
         while txn.sending:
             txn = await self._moved(txn)
         return txn
+
+    async def next_try_over(self, txn: Transaction, within_s: float) -> Transaction:
+        """Wait until the attempt that is under way, or else the next one, has ended, at most so long."""
+        deadline = asyncio.get_running_loop().time() + within_s
+        before = txn.attempts - 1 if txn.sending else txn.attempts
+        latest = self._loop.get(txn.id) or txn
+        while latest.state in OWED and (latest.attempts == before or latest.sending):
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0 or not await self._changed_within(txn.id, left_s):
+                break
+            latest = self._loop.get(txn.id) or latest
+        return latest
 
     async def _moved(self, txn: Transaction) -> Transaction:
         await self._change(txn.id)

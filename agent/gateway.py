@@ -21,7 +21,7 @@ from typing import Any
 from agent.api import Api
 from agent.config_lane import Gateway as GatewaySettings
 from agent.gateway_lane import Relay, Rules
-from agent.gateway_socket import Till
+from agent.gateway_socket import Till, close_watched
 from agent.lanes import Links
 from agent.loop import Loop
 from agent.outcomes import Replied
@@ -79,7 +79,7 @@ class Gateway:
     async def close(self) -> None:
         """Listen no more; messages under way get a moment, then all connections end."""
         for listener in self._listeners:
-            listener.close()
+            close_watched(listener)
         for relay in self._relays.values():
             relay.closing = True
         try:
@@ -100,6 +100,8 @@ class Gateway:
             try:
                 sock, address = await asyncio.get_running_loop().sock_accept(listener)
             except OSError as error:  # descriptors or memory are short: no fault of ours, and it may pass
+                if listener.fileno() < 0:
+                    return  # the daemon ends
                 log.error("gateway %s: no connection can be taken now: %s", settings.lane, error.strerror)
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue

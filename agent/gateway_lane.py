@@ -1,7 +1,7 @@
 """One lane's relay: each message of the application is recorded, relayed, answered from the journal, or refused.
 
     request (0100, 0200, 0220)  recorded, relayed, its answer delivered; reversed when that fails
-    reversal (0400, 0420, ...)  of a recorded sale: takes the place of our own; of another: relayed
+    reversal (04xx)             of a recorded sale: takes the place of our own; of another: relayed
     anything else (0800, 0500)  relayed, not recorded: it moves no money
 
 Rules not to break:
@@ -17,31 +17,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from agent.api import Api
 from agent.engine import OWN_REVERSAL
 from agent.events import Complete, Reverse
-from agent.gateway_answers import answer, refusal
+from agent.gateway_answers import Given, answer, refusal
 from agent.gateway_socket import Till
 from agent.journal_contract import JournalFailed
 from agent.lane import Passage, RefusedError
 from agent.loop import Loop
-from agent.macs import MacProvider
+from agent.macs import MacProvider, NoMac
 from agent.outcomes import Outcome, Replied
 from agent.records import State, Transaction
 from protocol.envelope import HostFrame, wrap
 from protocol.errors import AgentError, MessageError, ProtocolError
 from protocol.frozen import dataclass
 from protocol.iso8583 import Message
+from protocol.masking import mask_pan
 from protocol.matching import match_reply
 from protocol.mti import reply_to
 from protocol.reversal import identity_of, kind_of
 from protocol.rules import Profile
+from protocol.templates import Slice
 
 # Answers kept for an application that repeats its reversal; what is older is made anew. Assumed.
 ANSWERS_KEPT = 64
 BY = "gateway"
+# By what a host finds an original, besides its number: amount, terminal, and of the original data elements type, STAN
+# and time, up to where the institutions begin (ISO 8583-1: element 56 or 90).
+_NAMING: Mapping[int, int | None] = {4: None, 41: None, 56: 22, 90: 20}
+# So long an application waits for the try of our own reversal that stands for its. Assumed.
+OWN_TRY_S = 10.0
 _CALLED_OFF = frozenset({State.BEGUN, State.APPROVED, State.COMPLETED})
 _OWED = frozenset({State.REVERSING, State.PARKED})
 
@@ -70,6 +77,8 @@ class Relay:
         self._api = api
         self._macs = macs
         self._answers: dict[tuple[str, str], Replied] = {}
+        self._latest = ""
+        self._given = Given(lambda: asyncio.get_running_loop().time())
 
     @property
     def profile(self) -> Profile:
@@ -97,7 +106,7 @@ class Relay:
         mti = passage.message.mti
         if mti[2] not in "024":
             raise RefusedError("A-GATEWAY", f"an application does not send {mti}", "look at what is connected here")
-        if mti in self._reversal_types():
+        if mti[1] == "4":  # every type of the class, also those that this dialect does not use: a host may know them
             return await self._reversal(passage, frame, till)
         if mti[1] not in "12" or self._goes_unrecorded(passage.message):
             return await self._unrecorded(passage, till)
@@ -107,16 +116,23 @@ class Relay:
 
     async def _request(self, passage: Passage, frame: HostFrame, till: Till) -> bool:
         try:
+            mark = self._given.mark(self.profile, passage.message)
             self._reverse_what_is_asked_again(passage.message)
-            txn = await self._api.in_turn(self.lane, lambda: self._begin(passage))
+            begun = await self._api.in_turn(self.lane, lambda: self._begin(passage, till, mark))
         except JournalFailed:
             raise
         except AgentError as error:
             return await self._refuse(passage.message, frame, till, error)
-        txn = await self._api.settled_answer(txn)
+        if isinstance(begun, Replied):
+            log.info("gateway %s: %s is a repetition, answered once more", self.lane, _named(passage.message))
+            return await till.deliver(self._frame_of(begun))
+        txn = await self._api.settled_answer(begun)
         reply = self._answers.pop((txn.id, "request"), None)
         if txn.state is State.APPROVED and reply is not None:
-            return self._conclude(txn, delivered=await till.deliver(self._frame_of(reply)))
+            delivered = await till.deliver(self._frame_of(reply))
+            if delivered:
+                self._given.keep(mark, txn.id, reply)
+            return self._conclude(txn, delivered=delivered)
         if txn.state is State.DECLINED and reply is not None and txn.response_code:
             return await till.deliver(self._frame_of(reply))
         if txn.state is State.DECLINED and txn.cause.startswith("not-sent"):
@@ -125,11 +141,19 @@ class Relay:
         log.warning("gateway %s: no answer for %s: %s is %s", self.lane, till.name, txn.id, txn.state)
         return False
 
-    def _begin(self, passage: Passage) -> Transaction:
+    def _begin(self, passage: Passage, till: Till, mark: bytes) -> Transaction | Replied:
+        """In its turn: recorded, and on its way; or the answer that a repetition gets again."""
+        told = self._given.answer(mark)
+        if told is not None and (before := self._loop.get(told[0])) and before.state is State.COMPLETED:
+            return told[1]
         if self.closing:
             raise RefusedError("A-ENDING", "the daemon ends", "try again when it runs")
+        if till.gone():  # while its message waited for its turn: a charge that nobody waits for would be reversed
+            raise RefusedError("A-GONE", "the application has gone", "nobody was charged")
         self._api.refuse_by_plan()
-        return self._loop.begin_message(self.lane, passage)
+        txn = self._loop.begin_message(self.lane, passage)
+        self._latest = txn.id
+        return txn
 
     def _conclude(self, txn: Transaction, *, delivered: bool) -> bool:
         """Delivered: the sale stands. Not delivered: the application does not know of it, so it is undone."""
@@ -161,15 +185,46 @@ class Relay:
 
     async def _reversal(self, passage: Passage, frame: HostFrame, till: Till) -> bool:
         txn = self._original(passage.message)
+        if txn is None:  # the sale may still wait for its turn on another connection: after that it is recorded
+            await self._api.in_turn(self.lane, _nothing, owed_first=False)
+            txn = self._original(passage.message)
         if txn is None or txn.state is State.DECLINED or txn.frozen is None:
             log.warning("gateway %s: %s of no open item is relayed", self.lane, _named(passage.message))
             return await self._unrecorded(passage, till)
         log.info("gateway %s: %s of the application for %s", self.lane, _named(passage.message), txn.id)
-        if txn.state in _CALLED_OFF:  # from here on it is owed; no wake: the application's message is the first try
+        if txn.state in _CALLED_OFF:  # from here on it is owed; no wake: the application's message may be the first try
             txn = self._tell(txn, Reverse(BY, self._reason(passage.message), OWN_REVERSAL), wake=False)
-        sent = await self._api.in_turn(self.lane, lambda: self._stand_in(txn.id, passage), owed_first=False)
-        latest = await self._api.attempt_over(sent)
+        if self._names_as_ours(txn, passage.message) or self._cannot_sign():
+            sent = await self._api.in_turn(self.lane, lambda: self._stand_in(txn.id, passage), owed_first=False)
+            latest = await self._api.attempt_over(sent)
+        else:
+            latest = await self._own_try(txn, passage.message)
         return await self._acknowledge(latest, passage.message, frame, till)
+
+    async def _own_try(self, txn: Transaction, message: Message) -> Transaction:
+        """The agent's exact reversal goes, not the application's: what the host says to that would prove nothing."""
+        text = "gateway %s: %s names the original otherwise than %s does, whose own reversal goes"
+        log.warning(text, self.lane, _named(message), txn.id)
+        _refuse_closed(txn)
+        self._loop.wake()
+        return await self._api.next_try_over(txn, OWN_TRY_S)
+
+    def _cannot_sign(self) -> bool:
+        """The host wants a MAC and the application alone has the key: it would refuse ours."""
+        return isinstance(self._macs(), NoMac) and self.profile.mac.algorithm != "none"
+
+    def _names_as_ours(self, txn: Transaction, message: Message) -> bool:
+        """Whether the host finds the same original by the application's reversal as by ours."""
+        assert txn.frozen is not None
+        rules, at = self.profile.reversal, self.profile.session.batch_at
+        ours, theirs = txn.frozen.identity, identity_of(message)
+        places = [Slice(field, 0, end) for field, end in _NAMING.items()]
+        if rules.stan != "own" and not rules.stan_each_try:
+            places.append(Slice(11, 0, None))
+        if at and str(at.field) in ours:
+            places.append(at)
+        same = (one.of(ours.get(str(one.field), "")) == one.of(theirs.get(str(one.field), "")) for one in places)
+        return message.mti in (txn.frozen.mti, txn.frozen.repeat_mti) and all(same)
 
     def _stand_in(self, txn_id: str, passage: Passage) -> Transaction:
         """Our turn: unless it was acknowledged meanwhile, the application's message goes out in place of ours."""
@@ -178,9 +233,8 @@ class Relay:
         if txn.state in _OWED:
             self._answers.pop((txn_id, "reversal"), None)  # of an earlier attempt
             if not self._loop.stand_in(txn_id, passage):
-                raise RefusedError("A-HELD", f"{txn_id} is held", f"reversalctl release {txn_id}")
-        if txn.state is State.SETTLED:
-            raise RefusedError("A-SETTLED", f"{txn_id} was closed by a person", "the bank has adjusted it")
+                raise _held(txn_id)
+        _refuse_closed(txn)
         latest = self._loop.get(txn_id)
         assert latest is not None
         return latest
@@ -203,23 +257,28 @@ class Relay:
             return False
 
     def _original(self, message: Message) -> Transaction | None:
-        """The recorded sale that a reversal means, if amount and terminal are the sale's."""
-        named = message.get(90) or message.get(56)
-        numbers = (named[4:10] if named[:10].isdigit() else "", message.get(11))
-        for stan in filter(None, numbers):
-            txn = self._loop.by_stan(self.lane, stan)
-            if txn is not None and txn.frozen is not None and not message.get(95) and _same(txn, message):
-                return txn
-        return None
+        """The recorded sale that a reversal means, if amount, terminal and card are the sale's."""
+        named = _stan_named(message)
+        own = self.profile.reversal.stan == "own"
+        if named:
+            found = self._loop.by_stan(self.lane, named)
+        elif own:  # a dialect that names no original: terminals reverse their last transaction before the next one
+            found = self._last()
+        else:
+            found = self._loop.by_stan(self.lane, message.get(11))
+        fits = found is not None and found.frozen is not None and not _partial(message) and _same(found, message)
+        return found if fits else None
+
+    def _last(self) -> Transaction | None:
+        """The latest recorded sale of this lane; after a restart of those that are still open."""
+        ids = [self._latest] if self._latest else [txn.id for txn in self._loop.of_lane(self.lane)]
+        latest = max(ids, key=lambda txn_id: int(txn_id.rpartition("-")[2]), default="")
+        return self._loop.get(latest) if latest else None
 
     def _reason(self, message: Message) -> str:
         rules = self.profile.reversal
         code = message.get(rules.reason_field)
         return next((name for name, known in rules.reasons.items() if known == code), "other")
-
-    def _reversal_types(self) -> frozenset[str]:
-        types = self.profile.reversal.types.values()
-        return frozenset({*types, *(mti[:3] + str(int(mti[3]) + 1) for mti in types)})
 
     # --- what moves no money -------------------------------------------------------------------
 
@@ -284,8 +343,38 @@ class Relay:
         return after
 
 
+def _refuse_closed(txn: Transaction) -> None:
+    """What a person has taken into their hands is not reversed behind their back. Raises RefusedError."""
+    if txn.held:
+        raise _held(txn.id)
+    if txn.state is State.SETTLED:
+        raise RefusedError("A-SETTLED", f"{txn.id} was closed by a person", "the bank has adjusted it")
+
+
+def _held(txn_id: str) -> RefusedError:
+    return RefusedError("A-HELD", f"{txn_id} is held", f"reversalctl release {txn_id}")
+
+
+def _nothing() -> None:
+    """To be done in turn."""
+
+
+def _stan_named(message: Message) -> str:
+    """The number in the original data elements (ISO 8583-1: type 1-4, STAN 5-10); "" where they name none."""
+    named = message.get(90) or message.get(56)
+    stan = named[4:10] if named[:10].isdigit() else ""
+    return stan if stan.strip("0") else ""
+
+
+def _partial(message: Message) -> bool:
+    """Whether an amount is left after it: replacement amounts (95) that are not all zero; C and D are signs of fees."""
+    return bool(message.get(95).strip("0CD "))
+
+
 def _same(txn: Transaction, message: Message) -> bool:
-    amount = message.get(4)
+    amount, pan = message.get(4), message.get(2)
+    if pan and txn.masked_pan and mask_pan(pan) != txn.masked_pan:
+        return False
     return (not amount or int(amount) == txn.amount_minor) and message.get(41).rstrip() == txn.terminal_id
 
 

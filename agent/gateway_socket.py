@@ -72,11 +72,17 @@ class Till:
         try:
             async with asyncio.timeout(DELIVERY_S):
                 await asyncio.get_running_loop().sock_sendall(self._sock, data)
-                while self._unacknowledged():  # noqa: ASYNC110 - the kernel tells nobody when it is 0
+                while self._unacknowledged():  # the kernel tells nobody when it is 0
+                    if self._broken():  # then it never will be
+                        return False
                     await asyncio.sleep(_POLL_S)
         except OSError:
             return False
-        return not self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return not self._broken()
+
+    def _broken(self) -> bool:
+        """Whether the connection was reset; said once."""
+        return bool(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def gone(self) -> bool:
         """Whether the application has ended or broken the connection, as far as the kernel knows now."""
@@ -89,9 +95,22 @@ class Till:
 
     def close(self) -> None:
         """End it; what was written still goes out."""
-        self._sock.close()
+        close_watched(self._sock)
 
     def _unacknowledged(self) -> int:
         """Bytes that the other side's TCP has not acknowledged yet."""
         count: int = _INT.unpack(fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(_INT.size)))[0]
         return count
+
+
+def close_watched(sock: socket.socket) -> None:
+    """Close a socket on which somebody may still wait.
+
+    The event loop must forget its number first: the next socket gets the same one, and would be taken for this.
+    """
+    number = sock.fileno()
+    if number >= 0:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(number)
+        loop.remove_writer(number)
+        sock.close()

@@ -135,13 +135,18 @@ class AgentBench:
         return self.agent.log_file.read_text(errors="replace") if self.agent.log_file.exists() else ""
 
 
-def agree(host: HostServer, bench: AgentBench) -> None:
-    """The host's books and the agent's journal tell the same story; nothing is charged without a completed sale."""
-    assert host.ledger.violations() == []
+def agree(host: HostServer, bench: AgentBench, allowed: frozenset[str] = frozenset()) -> None:
+    """The host's books and the agent's journal tell the same story; nothing is charged without a completed sale.
+
+    `allowed`: violations that the scene itself brings about.
+    """
+    assert [one for one in host.ledger.violations() if one.name not in allowed] == []
     items = {item["stan"]: item for item in bench.agent.call("reversal.list", {"all": True, "limit": 1000})["items"]}
     for row in host.ledger.rows():
         assert row.effects <= 1, f"reversed {row.effects} times: {row}"
         item = items.get(row.key.stan)
+        if item is None and not row.requests:
+            continue  # a till's own reversal of a sale that was refused
         assert item is not None, f"the host knows {row.key}, the agent does not"
         stands = row.charges - row.effects
         assert stands == (1 if item["state"] == "completed" else 0), f"host {row.state}, agent {item['state']}: {row}"

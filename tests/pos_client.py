@@ -5,6 +5,8 @@ It packs with the simulated host's codec, so that product and test do not share 
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 import struct
 from collections.abc import Mapping
@@ -23,11 +25,18 @@ DEADLINE_S = 20.0
 SALE = {2: PAN, 3: "000000", 14: EXPIRY, 22: "012", 25: "00", 49: "156", 60: f"22{BATCH}"}
 
 
+# Below the ports that the kernel gives to outgoing connections (ip_local_port_range): one of those could have it while
+# the daemon is down, even that of a till which dials it.
+PORTS = range(20_000, 32_000)
+
+
 def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody uses now, nor takes by chance while its daemon is restarted."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class PosClient:
@@ -49,10 +58,13 @@ class PosClient:
         fields = {4: f"{amount_minor:012d}", 11: stan, 41: TERMINAL, 42: MERCHANT, **SALE}
         self.send("0200", {**fields, **{int(name[1:]): value for name, value in more.items()}})
 
-    def send_reversal(self, stan: str, amount_minor: int = 1250, reason: str = "98") -> None:
+    def send_reversal(
+        self, stan: str, amount_minor: int = 1250, reason: str = "98", mti: str = "0400", **more: str
+    ) -> None:
         """The application's own reversal of that sale."""
         sale = {number: value for number, value in SALE.items() if number != 26}
-        self.send("0400", {4: f"{amount_minor:012d}", 11: stan, 39: reason, 41: TERMINAL, 42: MERCHANT, **sale})
+        fields = {4: f"{amount_minor:012d}", 11: stan, 39: reason, 41: TERMINAL, 42: MERCHANT, **sale}
+        self.send(mti, {**fields, **{int(name[1:]): value for name, value in more.items()}})
 
     def send(self, mti: str, fields: Mapping[int, str], *, with_mac: bool = True) -> None:
         """Any message, with its MAC."""

@@ -49,8 +49,17 @@ LOST = (
 class Shop:
     """Host, daemon with a gateway, and its till."""
 
-    def __init__(self, directory: Path, *, when_refused: str = "close", start: bool = True, **bench: object) -> None:
-        self.host = HostServer(settings=HostSettings(mac_on_all_replies=True)).start()
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        when_refused: str = "close",
+        start: bool = True,
+        unknown_reversal: str = "25",
+        **bench: object,
+    ) -> None:
+        settings = HostSettings(mac_on_all_replies=True, unknown_reversal=unknown_reversal)
+        self.host = HostServer(settings=settings).start()
         self.port = free_port()
         self.bench = AgentBench(directory, [self.host.address], **bench)  # type: ignore[arg-type]
         text = self.bench.configuration.read_text() + GATEWAY.format(port=self.port, when_refused=when_refused)
@@ -75,10 +84,10 @@ class Shop:
             till.send_sale(stan, amount_minor)
             return till.code()
 
-    def reversal(self, stan: str, amount_minor: int = 1250) -> str:
+    def reversal(self, stan: str, amount_minor: int = 1250, **more: str) -> str:
         """The till's own reversal; the response code, "" for no answer."""
         with self.till() as till:
-            till.send_reversal(stan, amount_minor)
+            till.send_reversal(stan, amount_minor, **more)
             return till.code()
 
     def state(self, stan: str) -> str:
@@ -151,6 +160,49 @@ def test_sign_on_echo_and_settlement_are_relayed_and_not_recorded(shop: Shop) ->
     assert settled is not None
     assert settled.mti == "0510"
     assert shop.bench.agent.call("reversal.list", {"all": True})["items"] == []
+
+
+# --- a till that asks again, or no more ---
+
+
+@pytest.mark.parametrize("waits_for_the_first", [True, False])
+def test_a_request_that_is_repeated_gets_the_same_answer_and_is_charged_once(
+    shop: Shop, waits_for_the_first: bool
+) -> None:
+    """Else its repetition would be a sale of its own, and the reversal of that would undo the one that stands."""
+    shop.host.faults.add("0200", "delay", value="0.3")
+    with shop.till() as first, shop.till() as second:
+        first.send_sale("000101")
+        if waits_for_the_first:
+            assert first.code() == "00"
+            shop.host.faults.add("0200", "drop-reply")
+        second.send_sale("000101")
+        assert second.code() == "00"
+        assert waits_for_the_first or first.code() == "00"
+        assert second.received == first.received
+    (row,) = shop.host.ledger.rows()
+    assert (row.requests, row.charges, row.effects) == (1, 1, 0)
+    shop.host.faults.clear()
+    with shop.till() as third:  # another sale under this number is no repetition
+        third.send_sale("000101", 999)
+        assert third.code() != ""
+    assert "is a repetition" in shop.bench.log()
+
+
+def test_what_nobody_waits_for_any_more_is_not_sent(shop: Shop) -> None:
+    """It would be charged and reversed: the customer's money would be held for a sale that nobody wants."""
+    shop.host.faults.add("0200", "delay", value="0.4")
+    with shop.till() as first:
+        first.send_sale("000101")
+        shop.bench.until(lambda: shop.state("000101") == "begun", "the first is under way")
+        second = shop.till()
+        second.send_sale("000102")
+        second.close()
+        assert first.code() == "00"
+    shop.bench.until(lambda: "A-GONE" in shop.bench.log(), "the second is refused")
+    assert shop.state("000102") == "absent"
+    assert [row.key.stan for row in shop.host.ledger.rows()] == ["000101"]
+    shop.agree()
 
 
 # --- what the host or the network does ---
@@ -285,6 +337,39 @@ def test_a_reversal_with_another_amount_does_not_settle_the_item(shop: Shop) -> 
     assert shop.state("000101") == "completed"
 
 
+def test_a_reversal_of_a_sale_that_still_waits_for_its_turn_settles_it(shop: Shop) -> None:
+    shop.host.faults.add("0200", "delay", value="0.4")
+    with shop.till() as first, shop.till() as second, shop.till() as third:
+        first.send_sale("000101")
+        shop.bench.until(lambda: shop.state("000101") == "begun", "the first is under way")
+        second.send_sale("000102")
+        third.send_reversal("000102")
+        assert (first.code(), second.code(), third.code()) == ("00", "00", "00")
+    assert shop.state("000102") == "reversed"
+    shop.agree()
+
+
+def test_a_reversal_of_a_type_that_the_dialect_does_not_use_is_recognised(shop: Shop) -> None:
+    """The host may know it all the same: then the sale would be undone, and stand in our journal."""
+    assert shop.sale("000101") == "00"
+    shop.until("000101", "completed")
+    assert shop.reversal("000101", mti="0420") == "00"
+    assert shop.state("000101") == "reversed"
+    assert shop.host.ledger.rows()[0].reversals == 1
+    shop.agree()
+
+
+def test_a_reversal_that_names_another_original_cannot_clear_the_item(tmp_path: Path) -> None:
+    """A host that says "nothing to reverse, so done" (12) to a wrong batch has not undone the charge."""
+    with Shop(tmp_path, unknown_reversal="12") as shop:
+        assert shop.sale("000101") == "00"
+        shop.until("000101", "completed")
+        assert shop.reversal("000101", f60="22000099") == "00"
+        shop.until("000101", "reversed")
+        assert shop.host.ledger.net().get("156", 0) == 0
+        shop.agree()
+
+
 def test_a_held_item_is_not_reversed_behind_the_operators_back(shop: Shop) -> None:
     shop.host.faults.add("0200", "drop-reply")
     shop.host.faults.add("reversal", "drop-reply", count=None)
@@ -323,6 +408,22 @@ def test_a_stop_delivers_what_is_under_way(shop: Shop) -> None:
         assert till.code() == "00"
     shop.bench.agent.start()
     shop.until("000101", "completed")
+    shop.agree()
+
+
+def test_a_reversal_that_is_due_at_a_stop_still_finds_its_way(shop: Shop) -> None:
+    """The sockets that a stop closes leave their numbers to the connection to the host."""
+    quiet = [shop.till() for _ in range(4)]
+    shop.host.faults.add("0200", "drop-reply")
+    with shop.till() as till:
+        till.send_sale("000101")
+        shop.host.wait_for(lambda ledger: len(ledger.rows()) == 1)
+        assert shop.bench.agent.stop() == 0
+    for other in quiet:
+        other.close()
+    assert "E-LINK-UNREACHABLE" not in shop.bench.log()
+    shop.bench.agent.start()
+    shop.until("000101", "reversed")
     shop.agree()
 
 
