@@ -298,6 +298,14 @@ def test_a_wrong_configuration_fails_the_reload_and_is_not_tried_again_at_a_star
     assert "configuration reloaded" in serving.log()
 
 
+def test_a_check_before_the_start_would_be_tried_again_for_ever(machine: BootedDebian) -> None:
+    """Why the service has none: systemd asks the main process alone whether a restart makes sense."""
+    machine.drop_in(f"ExecStartPre=/usr/bin/reversald --check-config --config {CONFIGURATION}")
+    machine.systemctl("reset-failed", UNIT)
+    assert machine.run("systemctl", "start", UNIT, check=False).returncode != 0
+    machine.until(lambda: int(machine.shown("NRestarts")) > 1, "it goes on")
+
+
 def test_a_change_that_is_unsafe_now_fails_the_reload(serving: BootedDebian, host: HostServer) -> None:
     owe(serving, host)
     file = serving.file(CONFIGURATION)
