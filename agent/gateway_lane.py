@@ -221,9 +221,10 @@ class Relay:
         places = [Slice(field, 0, end) for field, end in _NAMING.items()]
         if rules.stan != "own" and not rules.stan_each_try:
             places.append(Slice(11, 0, None))
-        if at and str(at.field) in ours:
+        if at:
             places.append(at)
-        same = (one.of(ours.get(str(one.field), "")) == one.of(theirs.get(str(one.field), "")) for one in places)
+        named = [(one, str(one.field)) for one in places if str(one.field) in ours]
+        same = (one.of(ours[field]) == one.of(theirs.get(field, "")) for one, field in named)
         return message.mti in (txn.frozen.mti, txn.frozen.repeat_mti) and all(same)
 
     def _stand_in(self, txn_id: str, passage: Passage) -> Transaction:

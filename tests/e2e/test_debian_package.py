@@ -71,6 +71,11 @@ def test_it_installs_offline_with_its_users_rights_and_programs(
     configure(root, host)
     root.run("/etc/init.d/reversald", "start")
     root.until(lambda: answers(root), "the daemon answers")
+    root.run("/etc/init.d/reversald", "reload")
+    file = root.file("/etc/reversald/reversald.toml")
+    file.write_text(file.read_text() + "nonsense = 1\n")
+    assert "nonsense" in root.run("/etc/init.d/reversald", "reload", check=False).stdout
+    assert root.run("/etc/init.d/reversald", "reload", check=False).returncode != 0
     pid = root.file("/run/reversald.pid").read_text().strip()
     assert Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[0] != "0"
 
