@@ -221,13 +221,14 @@ class Daemon(Listener):
         self._status.write()  # what is pending at the end: the last exchange may have changed it
         for task in self._tasks:
             task.cancel()
-        self._status.rest()
         self._disarm()
         if self.front is not None:
             self.front.watching.close()
         await self.links.close()
         self.outcomes.hand_over()
         self.devices.close()
+        self._disarm()  # what ended meanwhile has armed it again; nothing may come to a closed journal
+        self._status.rest()
         self.journal.close()
         if self.front is not None:
             self.front.writer.stopped()

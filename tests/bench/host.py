@@ -111,19 +111,21 @@ async def serve(host: FastHost, *, closed: bool) -> None:
     loop = asyncio.get_running_loop()
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+    if not closed:
+        await _listen(host, sock)
     print(sock.getsockname()[1], flush=True)
     questions = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(questions), sys.stdin)
-    server = None
-    while True:
-        if server is None and not closed:
-            server = await loop.create_server(lambda: Conversation(host), sock=sock, backlog=256)
-        if not (line := await questions.readline()):
-            break
-        closed = closed and line.strip() != b"listen"
-        if line.strip() != b"listen":
+    while line := await questions.readline():
+        if line.strip() == b"listen":
+            await _listen(host, sock)
+        else:
             print(json.dumps(host.books.as_json()), flush=True)
     sock.close()
+
+
+async def _listen(host: FastHost, sock: socket.socket) -> None:
+    await asyncio.get_running_loop().create_server(lambda: Conversation(host), sock=sock, backlog=256)
 
 
 if __name__ == "__main__":
