@@ -21,19 +21,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.journal import Journal
+from agent.journal import Entry, Journal
 from tests.journal_scenes import Home, entry
 
 STATES = ("begun", "reversing", "reversing", "reversed")
 SYNCS_MAX = 1.1
 
 
-def commit(journal: Journal, number: int) -> None:
+def step(number: int) -> tuple[list[Entry], dict[str, int]]:
     """One step of a reversal with bodies of the size that the engine writes (about 0.9 kB public, 0.5 kB sealed)."""
     state = STATES[number % 4]
     secret = bytes(500) if number % 4 < 2 else b""
     one = entry(f"t{number // 4}", state, state != "reversed", secret=secret, public='{"amount_minor":100}' * 45)
-    journal.append([one], {"stan L1": number} if state == "begun" else {})
+    return [one], {"stan L1": number} if state == "begun" else {}
+
+
+def commit(journal: Journal, number: int) -> None:
+    """Stores one step."""
+    journal.append(*step(number))
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -62,7 +67,8 @@ def measure(directory: Path, commits: int) -> tuple[list[float], list[float], li
     block = os.urandom(4096)
     for number in range(commits):
         raw.append(timed(lambda: (os.write(descriptor, block), os.fdatasync(descriptor))))
-        whole.append(timed(lambda number=number: commit(journal, number)))
+        made = step(number)
+        whole.append(timed(lambda made=made: journal.append(*made)))
         alone.append(1e6 * (ticks[-1] - ticks[-2]))
     os.close(descriptor)
     journal.close()
