@@ -165,7 +165,8 @@ class LaneLink:
 
     def _sent_at_once(self, waiting: _Waiting) -> bool:
         """Whether all of the message is out on the standing connection: nearly always, once there is one."""
-        standing, data = self._fit_for(waiting.exchange), self._message_now(waiting.exchange)
+        standing = self._fit_for(waiting.exchange)
+        data = self._message_now(waiting.exchange) if standing else None
         if standing is None or data is None:
             return False
         try:
