@@ -22,6 +22,7 @@ from agent.api import Api
 from agent.events import Alarm, Slip
 from agent.journal import Journal
 from agent.journal_contract import JournalError
+from agent.journal_open import held
 from agent.journal_rest import JournalRest
 from agent.lane import Listener
 from agent.lanes import Ears, Links, ProfileShelf, lane_profile, make_lane, make_link
@@ -473,9 +474,7 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
         directory.mkdir(mode=0o755 if directory == configuration.agent.run_dir else 0o700, parents=True, exist_ok=True)
     if new and not store.path.exists() and store.highwater.exists():
         store.highwater.rename(store.highwater.with_name(store.highwater.name + ".lost"))
-    keys = configuration.keys
-    sources = key_sources.wrappers(keys.wrappings)
-    vault = Vault.open_or_create(keys.data_key_file, (store.path, store.highwater), sources)
+    vault = _open_vault(configuration)
     journal = Journal.open(
         store.path,
         vault,
@@ -488,6 +487,14 @@ def _open_journal(configuration: settings.Configuration, *, new: bool) -> tuple[
     )
     vault.sweep()
     return journal, vault
+
+
+def _open_vault(configuration: settings.Configuration) -> Vault:
+    """The first start makes the key file, and no other process at the same time."""
+    store, keys = configuration.journal, configuration.keys
+    sources = key_sources.wrappers(keys.wrappings)
+    with contextlib.nullcontext() if keys.data_key_file.exists() else held(store.path):
+        return Vault.open_or_create(keys.data_key_file, (store.path, store.highwater), sources)
 
 
 def _make_desk(on_change: Callable[[Any], None]) -> Any:

@@ -71,6 +71,24 @@ MARK_SYNC_COMMITS = 32
 CHECK_LAST = 2_000
 
 
+class _InDoubt:
+    """A stretch of the journal's work (`Journal._in_doubt`); a class, because every commit passes through one."""
+
+    __slots__ = ("_journal", "_what")
+
+    def __init__(self, journal: Journal, what: str) -> None:
+        self._journal, self._what = journal, what
+
+    def __enter__(self) -> None:
+        self._journal._begin(self._what)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._journal._doubt = ""
+        else:
+            self._journal._fail(self._what, error)
+
+
 class Journal:
     """See the module. Made by `open`; used by one thread at a time."""
 
@@ -358,21 +376,20 @@ class Journal:
         """The last record of those that were archived; 0 if none."""
         return self._note.upto if self._note else 0
 
-    @contextmanager
-    def _in_doubt(self, what: str) -> Iterator[None]:
+    def _in_doubt(self, what: str) -> _InDoubt:
         """Everything inside must succeed; otherwise the journal is unusable from then on."""
+        return _InDoubt(self, what)
+
+    def _begin(self, what: str) -> None:
         self._refuse_in_doubt()
         self._doubt = f"{what} did not come to its end"
-        try:
-            yield
-        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-            keep_for_ever(self._connection)
+
+    def _fail(self, what: str, error: BaseException) -> None:
+        """Raises JournalFailed for what the disk or SQLite did; any other error is the caller's to pass on."""
+        keep_for_ever(self._connection)
+        if isinstance(error, (sqlite3.Error, OSError, UnicodeDecodeError)):
             self._doubt = f"{what} failed: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
             raise self._failure() from error
-        except BaseException:
-            keep_for_ever(self._connection)
-            raise
-        self._doubt = ""
 
     def _refuse_in_doubt(self) -> None:
         if self._doubt:

@@ -14,22 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.durable_file import LockFile
-from agent.journal_contract import JournalLocked
 from agent.journal_open import log_path, start_errors
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Keeps the daemon from starting meanwhile. Raises JournalLocked if it runs."""
-    with start_errors(path):
-        lock = LockFile.take(path.with_name(path.name + ".lock"))
-    if isinstance(lock, str):
-        raise JournalLocked(path, lock)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

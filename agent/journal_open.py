@@ -102,6 +102,16 @@ def keep_for_ever(connection: sqlite3.Connection) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """No other process works on this journal meanwhile. Raises JournalLocked if one does."""
+    lock = _take_lock(path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _take_lock(path: Path) -> LockFile:
     with start_errors(path):
         lock = LockFile.take(path.with_name(path.name + ".lock"))

@@ -40,12 +40,22 @@ def make(
     names = (entry.txn_id, entry.lane, entry.reference, entry.state)
     rest = (entry.event, entry.at_utc, entry.public, counters)
     key_id, pending = vault.key_id, int(entry.pending)
-    columns = [one.encode("utf-8", "replace") for one in (*map(str, numbers), *names, str(pending), *rest)]
-    code = chain_code(chain, [*columns, sealed, key_id.encode()], key_id, vault)
+    columns = in_bytes((str(seq), str(numbers[1]), *names, str(pending), *rest))
+    code = chain_code(chain, (*columns, sealed, key_id.encode()), key_id, vault)
     return Record(*numbers, *names, pending, *rest, sealed, key_id, code)
+
+
+def in_bytes(texts: Sequence[str]) -> Sequence[bytes]:
+    """Each text in UTF-8; what UTF-8 has no bytes for is replaced, as reading it back does (`chain_of`)."""
+    try:
+        return list(map(str.encode, texts))
+    except UnicodeEncodeError:
+        return [text.encode("utf-8", "replace") for text in texts]
 
 
 def frames_of(records: Sequence[Record]) -> int:
     """Pages that a commit of these records writes to the log, rather too many than too few."""
-    body_bytes = sum(len(record.public) + len(record.sealed) + _RECORD_BYTES for record in records)
+    body_bytes = _RECORD_BYTES * len(records)
+    for record in records:
+        body_bytes += len(record.public) + len(record.sealed)
     return COMMIT_FRAMES + 3 * body_bytes // (2 * PAGE_BYTES)

@@ -16,8 +16,8 @@ from agent.archive_note import archived_upto
 from agent.cli_place import CommandError, Place
 from agent.journal_check import Unreadable, last_known_seq, readable_records
 from agent.journal_contract import JournalUnreadable, Row
-from agent.journal_image import held, image_of, reading
-from agent.journal_open import start_errors
+from agent.journal_image import image_of, reading
+from agent.journal_open import held, start_errors
 from agent.journal_rows import row_of
 from agent.progress import Progress
 from agent.texts_operations import phrase

@@ -15,7 +15,8 @@ from typing import Any
 from agent.cli_place import STATUS_FILE
 from agent.highwater import Mark, read_mark
 from agent.journal_contract import JournalError
-from agent.journal_image import held, image_of, reading
+from agent.journal_image import image_of, reading
+from agent.journal_open import held
 
 
 def pending_at_the_end(run_dir: Path, journal: Path, highwater: Path) -> list[dict[str, Any]] | None:

@@ -30,7 +30,8 @@ from agent.config_schema import PROGRAM_S_MAX, Agent, Journal, Keys, Wrapping
 from agent.currency import money
 from agent.durable_file import append_line
 from agent.journal_contract import JournalLocked
-from agent.journal_image import held, image_of, reading
+from agent.journal_image import image_of, reading
+from agent.journal_open import held
 from agent.key_sources import out_of_reach, wrappers
 from agent.last_word import pending_at_the_end
 from agent.maintenance import FILE as LOG

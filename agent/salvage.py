@@ -24,9 +24,9 @@ from agent.highwater import read_mark
 from agent.journal import Journal
 from agent.journal_check import Unreadable, last_known_seq, readable_records
 from agent.journal_contract import Entry, JournalUnreadable
-from agent.journal_image import held, image_of, reading
+from agent.journal_image import image_of, reading
 from agent.journal_log import rejoin
-from agent.journal_open import log_path
+from agent.journal_open import held, log_path
 from agent.journal_schema import READ_ERRORS, Record, chain_of, seal_context
 from agent.vault import Vault, VaultError
 from protocol.frozen import dataclass

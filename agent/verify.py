@@ -19,9 +19,9 @@ from agent.journal_archive import archive_path
 from agent.journal_archiving import money
 from agent.journal_check import Findings, Problem, Unreadable, check_journal, last_known_seq, readable_records
 from agent.journal_contract import JournalUnreadable
-from agent.journal_image import held, image_of, reading
+from agent.journal_image import image_of, reading
 from agent.journal_log import commits_behind, hidden_pages
-from agent.journal_open import log_path, mark_problem, start_errors
+from agent.journal_open import held, log_path, mark_problem, start_errors
 from agent.journal_schema import READ_ERRORS, Record, seal_context
 from agent.vault import Vault, VaultError
 from protocol.frozen import dataclass
