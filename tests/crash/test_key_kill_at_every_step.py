@@ -6,8 +6,6 @@ A secure element holds them wrapped, and a reversal is owed: it is acknowledged 
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from hwsim.host.settings import HostSettings
 from tests.agent_bench import AgentBench, agree
 from tests.conftest import Counted
 from tests.crash.forge import Forge, ForgedAgent
+from tests.crash.test_kill_at_every_step import forge
 from tests.secure_element import SecureElement
 
 pytestmark = [
@@ -25,18 +24,9 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc libc6-dev"),
 ]
 
+__all__ = ["forge"]  # a fixture
+
 CHANGES = ("keys.rotate", "keys.wrap", "keys.unwrap", "keys.rotate", "keys.destroy")
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
-    """Daemons with the library that kills."""
-    target = tmp_path_factory.mktemp("shim") / "killpoints.so"
-    source = Path(__file__).with_name("killpoints.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", target, source, "-ldl"], check=True)
-    made = Forge(target)
-    yield made
-    made.close()
 
 
 class Story:
