@@ -86,9 +86,8 @@ class Connection:
     def send_now(self, data: bytes) -> bool:
         """The same without waiting; False where the kernel did not take all of it: then `send_rest` must follow."""
         self.forget_message()
+        self._unsent = data
         try:
-            self._flush_some()  # what TLS itself had to say; no part of the message
-            self._unsent = data
             return self._go_on()
         except OSError as error:
             raise _link_error(self.host, error, "reset") from error
@@ -110,7 +109,7 @@ class Connection:
 
     def _go_on(self) -> bool:
         """One step with the message; whether the kernel has all of it."""
-        self._flush_some()
+        self._flush_some()  # also what TLS itself had to say: that is not counted as part of the message
         if self._unsent and not self._outgoing:
             self._counting = True
             data, self._unsent = self._unsent, b""
